@@ -1,0 +1,367 @@
+"""The command line `saree-vae`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from saree_vae.errors import SareeError
+
+# Everything heavy is imported inside the commands: `--help` must answer at once.
+if TYPE_CHECKING:
+    from rich.console import Console
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Find sarees that look alike: by motif, by colour, or by both.\n\n"
+    "Start with `saree-vae quickstart`, or with your own photographs: `saree-vae quickstart --data FOLDER`.\n\n"
+    "A data set is a folder of images, a folder of class folders, or a manifest.csv with a column 'path'.",
+)
+
+RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, as `train` writes it.")]
+CatalogueArgument = Annotated[Path, typer.Argument(metavar="CAT", help="A catalogue, as `index` writes it.")]
+DataOption = Annotated[Path, typer.Option("--data", "-d", metavar="D", help="A folder of images or a manifest.csv.")]
+StrictOption = Annotated[bool, typer.Option("--strict", help="Stop at the first picture that cannot be read.")]
+SeedOption = Annotated[int, typer.Option(help="Seed of every random choice.", min=0)]
+DeviceOption = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    version: Annotated[bool, typer.Option("--version", help="Show the version and stop.", is_eager=True)] = False,
+) -> None:
+    if version:
+        from saree_vae import __version__
+
+        print(__version__)
+        raise typer.Exit
+
+
+@app.command()
+def quickstart(
+    data: Annotated[
+        Path | None, typer.Option("--data", "-d", metavar="D", help="Your photographs; without it, a set is rendered.")
+    ] = None,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where everything is written.")] = Path("saree-quickstart"),
+) -> None:
+    """From a folder of photographs to a search that works: check, train, index, evaluate and report.
+
+    Takes a few minutes. Interrupted, it goes on from where it was when called again.
+    """
+    from . import quickstart
+
+    quickstart.run(data, out, console())
+
+
+@app.command()
+def render(
+    out: Annotated[Path, typer.Option(metavar="DIR", help="A new folder for the pictures and their manifest.csv.")],
+    count: Annotated[int, typer.Option(help="How many pictures.", min=1)] = 700,
+    seed: SeedOption = 0,
+    size: Annotated[int, typer.Option(help="Side of the pictures in pixels.", min=64, max=1024)] = 256,
+    same: Annotated[
+        str | None, typer.Option(help="Hold factors fixed: 'motif' (one design, many colours) or 'palette'.")
+    ] = None,
+) -> None:
+    """Draw a data set of made-up sarees on the procedural loom; its manifest records every factor."""
+    from saree_vae import loom
+
+    with bar("drawing") as step:
+        manifest = loom.render(out, count, seed, size=size, same=same, progress=step)
+    console().print(f"{count} pictures and {manifest}")
+
+
+@app.command()
+def check(
+    data: Annotated[Path, typer.Argument(metavar="D", help="A folder of images or a manifest.csv.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Look a data set over: unreadable, tiny, duplicate, leaking between splits, lonely in their class."""
+    from saree_vae.data import check as look_over
+
+    with bar("looking") as step:
+        found = look_over(data, progress=step)
+    if as_json:
+        print_json(found.to_dict())
+    else:
+        print("\n".join(found.lines()))
+
+
+@app.command()
+def train(
+    data: DataOption,
+    out: Annotated[Path, typer.Option(metavar="RUN", help="The run folder to write.")],
+    config: Annotated[
+        str, typer.Option("--config", "-c", metavar="C", help="A YAML file, or textiles, quickstart, gpu, ...")
+    ] = "textiles",
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="a.b=v", help="Override a setting; may be repeated.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")] = False,
+    strict: StrictOption = False,
+) -> None:
+    """Learn motif and colour latents from the pictures of the train split; labels are not used.
+
+    Several processes: torchrun --standalone --nproc_per_node=2 -m apps.cli train ...
+    """
+    from saree_vae.data import read_data
+
+    from saree_vae import config as configs
+    from saree_vae.train import train as learn
+
+    resolved = configs.load(config, settings or [])
+    dataset = read_data(data, seed=resolved.train.seed, strict=strict)
+    with training_bar() as (watch, tell):
+        run = learn(resolved, dataset, out, resume=resume, strict=strict, watch=watch, tell=tell)
+    console().print(f"the model is in {run}; next: saree-vae index {run} --data {data} --out CATALOGUE")
+
+
+@app.command()
+def encode(
+    run: RunArgument,
+    data: DataOption,
+    out: Annotated[Path, typer.Option(metavar="NPZ", help="The latents file to write.")] = Path("latents.npz"),
+    strict: StrictOption = False,
+    device: DeviceOption = "auto",
+) -> None:
+    """Write the latents of every picture: keys, mu, sigma, and the bounds of the slices "motif" and "colour"."""
+    from saree_vae.data import read_data
+
+    from saree_vae import checkpoint
+    from saree_vae.encoding import encode_items
+
+    loaded, dataset = checkpoint.load(run, device), read_data(data, strict=strict)
+    with bar("encoding") as step:
+        latents, bad = encode_items(loaded, dataset.items, strict=strict, progress=step)
+    tell_bad([*dataset.bad, *bad])
+    latents.save(out)
+    console().print(f"{len(latents)} latents of {latents.mu.shape[1]} dimensions in {out}")
+
+
+@app.command()
+def index(
+    run: RunArgument,
+    data: DataOption,
+    out: Annotated[Path, typer.Option(metavar="CAT", help="The catalogue: a new folder, or one to bring up to date.")],
+    strict: StrictOption = False,
+    device: DeviceOption = "auto",
+) -> None:
+    """Make a catalogue that searches on its own, or bring one up to date; interrupted, call it again."""
+    from saree_vae.data import read_data
+
+    from saree_vae import checkpoint
+    from saree_vae.indexing import index as fill
+
+    loaded, dataset = checkpoint.load(run, device), read_data(data, strict=strict)
+    with bar("indexing") as step:
+        done = fill(loaded, dataset, out, strict=strict, progress=step)
+    tell_bad(done.bad)
+    console().print(f"{out}: {done.stored} stored, {done.unchanged} unchanged, {len(done.bad)} unreadable")
+
+
+@app.command()
+def search(
+    catalogue: CatalogueArgument,
+    pictures: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="One picture, or several to average.")],
+    k: Annotated[int, typer.Option("-k", help="How many to find.", min=1)] = 10,
+    motif: Annotated[float, typer.Option(help="Weight of the motif half.", min=0)] = 1.0,
+    colour: Annotated[float, typer.Option(help="Weight of the colour half.", min=0)] = 1.0,
+    where: Annotated[
+        str | None, typer.Option(metavar="EXPR", help="Only items that match: \"cluster == 'paithani' and year > 1950\".")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    sheet: Annotated[
+        Path | None, typer.Option(metavar="PNG", help="Also draw the query and what was found.")
+    ] = None,
+    device: DeviceOption = "auto",
+) -> None:
+    """Find the pieces that look most like a picture.
+
+    Same design in any colours: --colour 0. Same colours in any design: --motif 0.
+    """
+    from saree_vae import indexing
+
+    opened, run = indexing.open_catalogue(catalogue, device)
+    with opened:
+        query = indexing.embed(run, pictures)
+        [hits] = opened.search(query, k, motif=motif, colour=colour, where=where)
+        if sheet:
+            from saree_vae import images, sheets
+
+            tiles = [sheets.Tile(images.thumbnail(images.read_image(p, min_side=256)), p.name) for p in pictures]
+            title = f"motif {motif:g} · colour {colour:g}" + (f" · {where}" if where else "")
+            sheets.save(sheets.search_sheet(tiles, hits, opened.thumbnail, title=title), sheet)
+    if as_json:
+        print_json({"catalogue": str(catalogue), "query": [str(p) for p in pictures], "hits": [asdict(h) for h in hits]})
+    else:
+        print_hits(hits)
+    if sheet:
+        console().print(f"drawn in {sheet}")
+
+
+@app.command()
+def info(
+    catalogue: CatalogueArgument,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Tell what a catalogue holds and which model filled it."""
+    from saree_vae.catalogue import Catalogue
+
+    with Catalogue.open(catalogue) as opened:
+        about = opened.info()
+    if as_json:
+        print_json(about)
+        return
+    clusters = about.pop("clusters")
+    for name, value in about.items():
+        print(f"{name:12} {value}")
+    for name, count in clusters.items():
+        print(f"{'':12} {count:6} {name}")
+
+
+@app.command()
+def evaluate(
+    run: RunArgument,
+    data: DataOption,
+    task: Annotated[
+        list[str] | None, typer.Option(help="retrieval, views, items, exchange, likelihood or all; may be repeated.")
+    ] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Also write the figures here.")] = None,
+    seed: SeedOption = 0,
+    device: DeviceOption = "auto",
+) -> None:
+    """Measure a run on the test split, beside colour histogram, LBP, both and PCA; writes the run's model card."""
+    from saree_vae.data import read_data
+
+    from saree_vae import checkpoint
+    from saree_vae import evaluate as measuring
+    from saree_vae.files import atomic_write
+
+    loaded, dataset = checkpoint.load(run, device), read_data(data)
+    with task_bar() as progress:
+        results = measuring.evaluate(loaded, dataset, tuple(task or ["all"]), seed=seed, progress=progress)
+    if json_file:
+        with atomic_write(json_file) as temporary:
+            temporary.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    print(measuring.markdown(results))
+    if "all" in (task or ["all"]):
+        console().print(f"model card: {measuring.write_model_card(loaded, dataset, results)}")
+
+
+# --- showing ---
+
+
+def console() -> Console:
+    """Where people read: standard error, so that standard output stays clean."""
+    from rich.console import Console
+
+    return Console(stderr=True, soft_wrap=True, highlight=False)
+
+
+@contextmanager
+def bar(what: str) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar on standard error, moved by step(done, total)."""
+    with task_bar() as progress:
+        yield lambda done, total: progress(what, done, total)
+
+
+@contextmanager
+def task_bar() -> Iterator[Callable[[str, int, int], None]]:
+    """Progress bars on standard error, one for each thing that is being done."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console(), transient=False) as progress:
+        rows: dict[str, int] = {}
+
+        def step(what: str, done: int, total: int) -> None:
+            if what not in rows:
+                rows[what] = progress.add_task(what, total=total)
+            progress.update(rows[what], completed=done, total=total)
+
+        yield step
+
+
+@contextmanager
+def training_bar() -> Iterator[tuple[Callable, Callable[[str], None]]]:
+    """A bar with images a second and the time left, and a line for every epoch above it."""
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    columns = (
+        *(TextColumn("epoch {task.fields[epoch]}"), BarColumn(), TextColumn("{task.percentage:.0f} %")),
+        *(TextColumn("{task.fields[rate]:.0f} images/s"), TimeElapsedColumn(), TimeRemainingColumn()),
+    )
+    with Progress(*columns, console=console()) as progress:
+        row = progress.add_task("training", total=None, epoch=1, rate=0.0)
+
+        def watch(at) -> None:
+            if at.row:
+                progress.print(epoch_line(at.row))
+                progress.update(row, total=at.steps, completed=at.step)
+            else:
+                progress.update(row, total=at.steps, completed=at.step, epoch=at.epoch + 1, rate=at.images_per_s)
+
+        yield watch, progress.print
+
+
+def epoch_line(row: dict) -> str:
+    """One epoch in a line: what was minimised and, when measured, how often a changed picture found itself."""
+    terms = ", ".join(f"{name} {row[name]:.3f}" for name in ("reconstruct", "swap", "contrast_motif", "contrast_colour"))
+    line = f"epoch {row['epoch']}: {terms}; {row['images_per_s']:.0f} images/s"
+    if "val_phone_photo" in row:
+        found = ", ".join(f"{name} {row[f'val_{name}']:.2f}" for name in ("phone_photo", "recoloured", "shuffled"))
+        line += f"\n  val R@1: {found}; active units: motif {row['active_motif']}, colour {row['active_colour']}"
+    return line
+
+
+def print_hits(hits: list) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, header_style="bold")
+    for name, side in (("", "right"), ("score", "right"), ("motif", "right"), ("colour", "right")):
+        table.add_column(name, justify=side)
+    table.add_column("cluster")
+    table.add_column("key", overflow="fold")
+    for rank, hit in enumerate(hits, 1):
+        figures = (f"{value:.3f}" for value in (hit.score, hit.motif, hit.colour))
+        table.add_row(str(rank), *figures, hit.cluster or "", hit.key)
+    Console(highlight=False, markup=False).print(table if hits else "nothing found")
+
+
+def print_json(document: object) -> None:
+    print(json.dumps(document, indent=1, ensure_ascii=False))
+
+
+def tell_bad(bad) -> None:
+    for one in bad:
+        console().print(f"skipped {one.key}: {one.reason}", markup=False)
+
+
+def main() -> None:
+    """The console script: an error that is the user's to mend is told in a line or two, exit 1."""
+    try:
+        app()
+    except SareeError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
+    except BrokenPipeError:  # such as `| head`
+        sys.stderr.close()
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,183 @@
+"""The quickstart: every step from a folder of photographs to a search, in one go, and a report to look at."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from rich.console import Console
+
+from saree_vae import checkpoint, config, data, evaluate, images, indexing, loom, report, sheets, train, views
+from saree_vae.encoding import decode, encode
+from saree_vae.files import atomic_write
+
+from .cli import bar, task_bar, tell_bad, training_bar
+
+PICTURES = 700  # drawn when no data is given
+SEEN = 14_000  # pictures that training sees, over all its epochs: what fits into a few minutes on 2 cores
+FEWEST, MOST = 4, 60  # epochs
+QUERIES = 4  # rows of a search sheet
+HALVES = {
+    "both": ("Alike in motif and colour", "Both halves weigh the same.", (1.0, 1.0)),
+    "motif": ("The same design, in any colours", "Only the motif half: --colour 0.", (1.0, 0.0)),
+    "colour": ("The same colours, in any design", "Only the colour half: --motif 0.", (0.0, 1.0)),
+}
+
+
+def run(where: Path | None, out: Path, console: Console) -> None:
+    """Data -> run -> catalogue -> figures -> report.html; every step that is done already is kept.
+
+    Raises:
+        SareeError: nothing readable, or `out` holds the run of other data.
+    """
+    console.print("[bold]1/5[/] data")
+    where = where or _rendered(out / "data")
+    dataset = data.read_data(where)
+    if where != out / "data":
+        with bar("looking it over") as step:
+            console.print("\n".join(data.check(where, progress=step).lines()), markup=False)
+    console.print("[bold]2/5[/] training")
+    loaded = _trained(dataset, out / "run")
+    console.print("[bold]3/5[/] catalogue")
+    with bar("indexing") as step:
+        indexed = indexing.index(loaded, dataset, out / "catalogue", progress=step)
+    tell_bad(indexed.bad)
+    console.print("[bold]4/5[/] measuring")
+    with task_bar() as progress:
+        results = evaluate.evaluate(loaded, dataset, ("all",), progress=progress)
+    with atomic_write(out / "results.json") as temporary:
+        temporary.write_text(json.dumps(results, indent=1), encoding="utf-8")
+    evaluate.write_model_card(loaded, dataset, results)
+    console.print("[bold]5/5[/] report")
+    steps = _next_steps(where, out, dataset)
+    pictures = _pictures(loaded, dataset, out / "catalogue")
+    report.write_report(
+        out / "report.html",
+        title="saree-vae quickstart",
+        run_path=loaded.path,
+        results=results,
+        pictures=pictures,
+        next_steps=steps,
+        notes=_notes(dataset, indexed),
+    )
+    console.print(f"\n[bold]open {out / 'report.html'}[/], then try:")
+    for what, command in steps:
+        console.print(f"  [dim]# {what}[/]\n  {command}")
+
+
+def _rendered(folder: Path) -> Path:
+    if not (folder / "manifest.csv").exists():
+        with bar("drawing sarees") as step:
+            loom.render(folder, PICTURES, seed=0, progress=step)
+    return folder
+
+
+def _trained(dataset: data.DataSet, folder: Path) -> checkpoint.Run:
+    count = max(1, len(dataset.of("train")))
+    epochs = min(max(round(SEEN / count), FEWEST), MOST)
+    settings = config.load("quickstart", [f"train.epochs={epochs}"])
+    with training_bar() as (watch, tell):
+        train.train(settings, dataset, folder, resume=folder.exists(), watch=watch, tell=tell)
+    return checkpoint.load(folder)
+
+
+def _pictures(run: checkpoint.Run, dataset: data.DataSet, catalogue: Path) -> dict[str, tuple[str, str, bytes]]:
+    """Sections of the report, as (title, caption, PNG): search sheets by each half, what the decoder draws, the views."""
+    asking = _spread(dataset.of("test") or dataset.of("val") or dataset.items, 8)
+    size = run.config.model.image_size
+    pictures = data.load(asking, round(size * train.MARGIN))
+    clean = np.stack([images.square(picture, size) for picture in pictures.images])
+    sections = {
+        f"search_{half}": (title, caption, _png(_search_sheet(run, pictures.items[:QUERIES], catalogue, weights)))
+        for half, (title, caption, weights) in HALVES.items()
+    }
+    grids = {
+        "drawn": (
+            "What the decoder draws",
+            "From the top: pictures that the model never trained on; their reconstructions; the same motifs in the colours "
+            "of the next picture to the right.",
+            _drawn(run, clean),
+        ),
+        "training_views": (
+            "Views that teach",
+            "From the top: a crop, a phone photo, recoloured, tiles shuffled.",
+            _training_views(pictures.images, size),
+        ),
+        "evaluation_views": (
+            "Views that measure",
+            "From the top: a phone photo, recoloured, tiles shuffled; each must find its own clean picture.",
+            _evaluation_views(pictures.images, size),
+        ),
+    }
+    for name, (title, caption, rows) in grids.items():
+        sections[name] = (title, caption, _png(sheets.grid(rows, len(clean))))
+    return sections
+
+
+def _search_sheet(run: checkpoint.Run, items: tuple[data.Item, ...], folder: Path, weights: tuple[float, float]):
+    """One row a query: the query framed, then the five pieces found first, itself left out."""
+    rows = []
+    with indexing.open_catalogue(folder)[0] as catalogue:
+        for item in items:
+            query = indexing.embed(run, [item.path])
+            [hits] = catalogue.search(query, 5, motif=weights[0], colour=weights[1], exclude=[item.key])
+            row = [sheets.Tile(catalogue.thumbnail(item.key), item.cluster or Path(item.key).name, "query", frame=True)]
+            for hit in hits:
+                cosines = f"motif {hit.motif:.2f} · colour {hit.colour:.2f}"
+                row.append(sheets.Tile(catalogue.thumbnail(hit.key), hit.cluster or Path(hit.key).name, cosines))
+            rows.append(row)
+    return sheets.contact_sheet(rows, side=160)
+
+
+def _drawn(run: checkpoint.Run, clean: np.ndarray) -> np.ndarray:
+    latents = encode(run, clean)
+    exchanged = np.concatenate([latents.motif, np.roll(latents.colour, -1, axis=0)], 1)
+    return np.concatenate([clean, decode(run, latents.mu), decode(run, exchanged)])
+
+
+def _training_views(pictures: np.ndarray, size: int) -> np.ndarray:
+    made = [views.training_views(picture, size, index=i, epoch=0) for i, picture in enumerate(pictures)]
+    return np.stack([some[name] for name in ("clean", *views.NAMES) for some in made])
+
+
+def _evaluation_views(pictures: np.ndarray, size: int) -> np.ndarray:
+    pairs = [(name, i) for name in views.NAMES for i in range(len(pictures))]
+    return np.stack([views.evaluation_view(name, pictures[i], size, index=i) for name, i in pairs])
+
+
+def _spread(items: tuple[data.Item, ...], count: int) -> list[data.Item]:
+    """`count` items, one a cluster as far as they go."""
+    seen: dict[str | None, int] = {}
+    turn = []
+    for place, item in enumerate(items):
+        seen[item.cluster] = seen.get(item.cluster, 0) + 1
+        turn.append((seen[item.cluster], place, item))
+    return [item for _, _, item in sorted(turn, key=lambda t: t[:2])[:count]]
+
+
+def _png(image: Image.Image) -> bytes:
+    file = io.BytesIO()
+    image.save(file, "PNG")
+    return file.getvalue()
+
+
+def _notes(dataset: data.DataSet, indexed: indexing.Indexed) -> list[str]:
+    notes = []
+    if indexed.bad:
+        notes.append(f"{len(indexed.bad)} pictures could not be read and were left out; `saree-vae check` names them.")
+    if len(dataset.items) < 200:
+        notes.append(f"Only {len(dataset.items)} pictures: the figures below have wide intervals, read those first.")
+    return notes
+
+
+def _next_steps(where: Path, out: Path, dataset: data.DataSet) -> list[tuple[str, str]]:
+    picture = (dataset.of("test") or dataset.items)[0].path
+    catalogue = out / "catalogue"
+    return [
+        ("the same design in other colours", f"saree-vae search {catalogue} {picture} --colour 0 --sheet found.png"),
+        ("look your data set over", f"saree-vae check {where}"),
+        ("a better model, in under 45 minutes", f"saree-vae train --config textiles --data {where} --out runs/textiles"),
+    ]

@@ -1,0 +1,610 @@
+"""A folder of everything a collection's search needs: SQLite holds the truth, FAISS an index made from it."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sqlite3
+import threading
+import uuid
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from .errors import SareeError
+from .files import atomic_write
+from .index import LatentIndex, read_stamp
+from .latents import unit
+from .where import ITEM_COLUMNS, Where, parse
+
+log = logging.getLogger(__name__)
+
+FORMAT = 1  # of the folder; a newer one is refused
+WHOLE = (0.0, 0.0, 1.0, 1.0)  # the box of a whole picture
+
+Box = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One item to store, with one or more vectors.
+
+    key: unique in the catalogue; an entry with a known key replaces it.
+    path: where the picture lies, as text; sha256: of the picture's file, so that a caller knows what has changed.
+    cluster, item_id: None where unknown; metadata: any other columns.
+    thumbnail: JPEG.
+    mu, sigma: posteriors of the vectors, (V, D), V >= 1; the whole picture first.
+    boxes: which part of the picture each vector saw, V of (x0, y0, x1, y1) in [0, 1].
+    """
+
+    key: str
+    path: str
+    sha256: str
+    cluster: str | None
+    item_id: str | None
+    metadata: dict[str, str]
+    thumbnail: bytes
+    mu: np.ndarray
+    sigma: np.ndarray
+    boxes: tuple[Box, ...] = (WHOLE,)
+
+
+@dataclass(frozen=True)
+class Hit:
+    """One item found: `score` orders hits, `motif` and `colour` are the cosines behind it, all in [-1, 1].
+
+    box: the part of the item that matched; query_box: the part of the query that it matched.
+    """
+
+    key: str
+    path: str
+    score: float
+    motif: float
+    colour: float
+    cluster: str | None
+    item_id: str | None
+    metadata: dict[str, str]
+    box: Box
+    query_box: Box
+
+
+class Catalogue:
+    """Made by `create` or `open`; a context manager. Several processes may read while one writes.
+
+    Every method raises SareeError, in a sentence, where the folder is damaged, locked or full. Whatever `add` or
+    `remove` has returned from is on the disk; an interrupted call has changed nothing.
+    """
+
+    def __init__(self, folder: Path, about: dict):
+        """Use `create` or `open`."""
+        self.folder = folder
+        self.fingerprint: str = about["fingerprint"]
+        self.motif_dim: int = about["motif_dim"]
+        self.colour_dim: int = about["colour_dim"]
+        self._lock = threading.RLock()  # a web page may search from any of its threads
+        self._loaded: _Loaded | None = None
+        self._columns: tuple[str, frozenset[str]] = ("", frozenset())
+        with _in_plain_words(folder):
+            self._database = sqlite3.connect(
+                folder / _DATABASE, timeout=30, isolation_level=None, check_same_thread=False
+            )
+            with _closed_on_error(self):
+                self._database.execute("PRAGMA foreign_keys = ON")
+                self._database.execute("PRAGMA synchronous = FULL")  # what was acknowledged outlives a power cut, too
+
+    @staticmethod
+    def create(folder: str | Path, *, fingerprint: str, motif_dim: int, colour_dim: int) -> Catalogue:
+        """Make an empty catalogue, or go on with one of the same model in `folder`.
+
+        Raises:
+            SareeError: `folder` holds something else, or a catalogue of another model.
+        """
+        folder = Path(folder)
+        if (folder / _ABOUT).exists():
+            about = _about(folder)
+            if about["fingerprint"] != fingerprint:
+                raise SareeError(
+                    f"{folder} is a catalogue of model {about['fingerprint'][:8]}, this is model {fingerprint[:8]}; "
+                    "index into a new folder, or use that run"
+                )
+        else:
+            # Hidden files do not count: systems leave some in every folder, and a killed process a temporary one.
+            if folder.exists() and (not folder.is_dir() or any(p.name[0] != "." for p in folder.iterdir())):
+                raise SareeError(f"{folder} is not a catalogue and not empty; give --out a new folder")
+            about = {"format": FORMAT, "fingerprint": fingerprint, "motif_dim": motif_dim, "colour_dim": colour_dim}
+            with atomic_write(folder / _ABOUT) as temporary:
+                temporary.write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+        catalogue = Catalogue(folder, about)
+        with _closed_on_error(catalogue), _in_plain_words(folder):
+            catalogue._database.execute("PRAGMA journal_mode = WAL")
+            with catalogue._writing(bump=False) as database:
+                for statement in _SCHEMA:
+                    database.execute(statement)
+        return catalogue
+
+    @staticmethod
+    def open(folder: str | Path) -> Catalogue:
+        """Open what `create` made.
+
+        Raises:
+            SareeError: not a catalogue, of a newer format, or damaged.
+        """
+        folder = Path(folder)
+        about = _about(folder)
+        if not (folder / _DATABASE).exists():
+            raise SareeError(f"{folder}: {_DATABASE} is missing; index again, or restore it from a copy")
+        catalogue = Catalogue(folder, about)
+        with _closed_on_error(catalogue), catalogue._reading():
+            catalogue._stamp()
+        return catalogue
+
+    def close(self) -> None:
+        self._database.close()
+        self._loaded = None
+
+    def __enter__(self) -> Catalogue:
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.close()
+
+    def require(self, fingerprint: str) -> None:
+        """Raise SareeError unless the catalogue was made with the model of this fingerprint."""
+        if fingerprint != self.fingerprint:
+            raise SareeError(
+                f"{self.folder}: the catalogue was made with model {self.fingerprint[:8]}, "
+                f"the query with {fingerprint[:8]}; index again or use that run"
+            )
+
+    def keys(self) -> dict[str, str]:
+        """sha256 by key, of every item."""
+        with self._reading() as database:
+            return dict(database.execute("SELECT key, sha256 FROM items ORDER BY key"))
+
+    def add(self, entries: Iterable[Entry]) -> int:
+        """Insert entries, or replace those whose key is known, all in one transaction; returns how many.
+
+        Raises:
+            SareeError: an entry does not fit, or the disk is full; then nothing has changed.
+        """
+        # All of it before the transaction begins: entries may be encoded as they are asked for, and writing locks.
+        prepared = [(entry, self._vectors(entry)) for entry in entries]
+        with self._writing() as database:
+            for entry, vectors in prepared:
+                try:
+                    database.execute("DELETE FROM items WHERE key = ?", [entry.key])
+                    item = database.execute(_INSERT_ITEM, _columns_of(entry)).lastrowid
+                except UnicodeEncodeError:
+                    raise SareeError(f"{entry.key!r}: not a name in Unicode; rename the file") from None
+                database.executemany(_INSERT_VECTOR, [(item, *row) for row in vectors])
+        return len(prepared)
+
+    def remove(self, keys: Iterable[str]) -> int:
+        """Remove items, all in one transaction; returns how many.
+
+        Raises:
+            SareeError: a key is not in the catalogue; then nothing has changed.
+        """
+        with self._writing() as database:
+            keys = list(dict.fromkeys(keys))
+            for key in keys:
+                if not database.execute("DELETE FROM items WHERE key = ?", [key]).rowcount:
+                    raise SareeError(f"{self.folder} has no item {key!r}; nothing was removed")
+        return len(keys)
+
+    def search(
+        self,
+        embeddings: np.ndarray,
+        k: int,
+        *,
+        motif: float = 1.0,
+        colour: float = 1.0,
+        where: str | Where | None = None,
+        exclude: Collection[str] = (),
+    ) -> list[list[Hit]]:
+        """The k best items for each of Q query items; an item's score is that of its best vector.
+
+        Args:
+            embeddings: (Q, D) posterior means or embeddings; each half is scaled to length one here.
+            k: how many items; more than there are is allowed.
+            motif, colour: weights of the two cosines, not negative and not both 0.
+            where: only items that match, in the language of `where.py`.
+            exclude: keys never to find, such as the query's own.
+
+        Returns:
+            Q lists of at most k hits, best first.
+        """
+        with self._reading() as database:
+            loaded = self._current(database)
+            queries = self._unit_halves(embeddings)
+            among = self._among(database, where)
+            excluded = _items_of(database, exclude)
+            found = _best_by_item(loaded, queries, k, (motif, colour), among, excluded)
+            return self._hits(database, loaded, queries, found, [WHOLE] * len(queries))
+
+    def search_one(
+        self,
+        embeddings: np.ndarray,
+        boxes: Sequence[Box] = (WHOLE,),
+        k: int = 10,
+        *,
+        motif: float = 1.0,
+        colour: float = 1.0,
+        where: str | Where | None = None,
+        exclude: Collection[str] = (),
+    ) -> list[Hit]:
+        """The k best items for ONE query item seen through V vectors; the score is that of the best pair of vectors.
+
+        Args:
+            embeddings: (V, D), as in `search`; boxes: the V parts of the query's picture that they saw.
+        """
+        if len(boxes) != len(embeddings):
+            raise SareeError(f"{len(embeddings)} query vectors need as many boxes, got {len(boxes)}")
+        with self._reading() as database:
+            loaded = self._current(database)
+            queries = self._unit_halves(embeddings)
+            among = self._among(database, where)
+            excluded = _items_of(database, exclude)
+            # Each of the k best items is among the k best of the query vector in its best pair: k for each is enough.
+            found = _best_by_item(loaded, queries, k, (motif, colour), among, excluded)
+            hits = self._hits(database, loaded, queries, found, boxes)
+        best: dict[str, Hit] = {}
+        for hit in sorted((hit for row in hits for hit in row), key=_order):
+            best.setdefault(hit.key, hit)
+        return list(best.values())[:k]
+
+    def thumbnail(self, key: str) -> bytes:
+        """The item's thumbnail, JPEG.
+
+        Raises:
+            SareeError: there is no such item.
+        """
+        with self._reading() as database:
+            found = database.execute("SELECT thumbnail FROM items WHERE key = ?", [key]).fetchone()
+        if found is None:
+            raise SareeError(f"{self.folder} has no item {key!r}")
+        return found[0]
+
+    def latents(self, *, regions: bool = False) -> tuple[tuple[str, ...], np.ndarray, np.ndarray]:
+        """Keys, mu (N, D) and sigma (N, D) float32, ordered by key: each item's first vector, or with `regions` all."""
+        chosen = "" if regions else "WHERE vectors.id = (SELECT min(id) FROM vectors WHERE item = items.id)"
+        with self._reading() as database:
+            rows = database.execute(
+                f"SELECT key, mu, sigma FROM vectors JOIN items ON items.id = item {chosen} ORDER BY key, vectors.id"
+            ).fetchall()
+        mu, sigma = (self._array([row[place] for row in rows]) for place in (1, 2))
+        return tuple(row[0] for row in rows), mu, sigma
+
+    def info(self) -> dict:
+        """Items, vectors, items per cluster, the model's fingerprint and dimensions, bytes, the index's state.
+
+        `index` is "fresh", or "stale", "missing" or "damaged" until the next search rebuilds it.
+        """
+        with self._reading() as database:
+            clusters = database.execute(
+                "SELECT cluster, count(*) FROM items WHERE cluster <> '' GROUP BY cluster ORDER BY 2 DESC, 1"
+            ).fetchall()
+            return {
+                "folder": str(self.folder),
+                "format": FORMAT,
+                "fingerprint": self.fingerprint,
+                "motif_dim": self.motif_dim,
+                "colour_dim": self.colour_dim,
+                "items": database.execute("SELECT count(*) FROM items").fetchone()[0],
+                "vectors": database.execute("SELECT count(*) FROM vectors").fetchone()[0],
+                "clusters": dict(clusters),
+                "bytes": sum(p.stat().st_size for p in self.folder.rglob("*") if p.is_file()),
+                "index": self._index_state(self._stamp()),
+            }
+
+    def reindex(self) -> None:
+        """Bring index.faiss up to date now, rather than at the next search."""
+        with self._reading() as database:
+            self._current(database)
+
+    # ---- transactions
+
+    @contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        """One unchanging view of the database, whatever another process writes meanwhile."""
+        with self._lock, _in_plain_words(self.folder):
+            self._database.execute("BEGIN")
+            try:
+                yield self._database
+            finally:
+                self._undo()
+
+    @contextmanager
+    def _writing(self, *, bump: bool = True) -> Iterator[sqlite3.Connection]:
+        """All of the block, or on any error nothing. Moves the generation on if a row has changed."""
+        with self._lock, _in_plain_words(self.folder):
+            self._database.execute("BEGIN IMMEDIATE")
+            try:
+                before = self._database.total_changes
+                yield self._database
+                if bump and self._database.total_changes > before:
+                    self._database.execute(
+                        "UPDATE meta SET generation = generation + 1, token = ?", [uuid.uuid4().hex[:8]]
+                    )
+                self._database.execute("COMMIT")
+            finally:
+                self._undo()
+
+    def _undo(self) -> None:
+        if self._database.in_transaction:  # SQLite ends it by itself where the disk is full
+            self._database.execute("ROLLBACK")
+
+    # ---- the index
+
+    def _stamp(self) -> str:
+        """Names the present content; the token tells two histories apart that have the same length."""
+        found = self._database.execute("SELECT generation, token FROM meta").fetchone()
+        if found is None:
+            raise SareeError(f"{self.folder}: {_DATABASE} is unfinished; index again to complete it")
+        return f"{found[0]}-{found[1]}"
+
+    def _current(self, database: sqlite3.Connection) -> _Loaded:
+        """The index of the present content: from memory, else from index.faiss, else rebuilt from the database."""
+        stamp = self._stamp()
+        if self._loaded is None or self._loaded.stamp != stamp:
+            rows = database.execute("SELECT id, item FROM vectors ORDER BY id").fetchall()
+            ids, items = np.array(rows, dtype=np.int64).reshape(-1, 2).T
+            index = self._saved_index(stamp)
+            if index is None:
+                index = self._rebuilt(stamp, ids)
+            per_item = -(-len(ids) // max(1, len(np.unique(items))))
+            self._loaded = _Loaded(stamp, index, ids, items, per_item)
+        return self._loaded
+
+    def _index_state(self, stamp: str) -> str:
+        path = self.folder / _INDEX
+        if not path.exists():
+            return "missing"
+        try:
+            return "fresh" if read_stamp(path) == stamp else "stale"
+        except SareeError:
+            return "damaged"
+
+    def _saved_index(self, stamp: str) -> LatentIndex | None:
+        try:
+            index = LatentIndex.load(self.folder / _INDEX)
+        except SareeError:
+            return None
+        return index if index.stamp == stamp else None
+
+    def _rebuilt(self, stamp: str, ids: np.ndarray) -> LatentIndex:
+        log.info("%s: %s is %s; rebuilding it", self.folder, _INDEX, self._index_state(stamp))
+        index = LatentIndex(self.motif_dim, self.colour_dim)
+        cursor = self._database.execute("SELECT mu FROM vectors ORDER BY id")
+        for start in range(0, len(ids), _CHUNK):
+            mu = self._array([blob for (blob,) in cursor.fetchmany(_CHUNK)])
+            index.add(self._unit_halves(mu), ids[start : start + len(mu)])
+        try:
+            index.save(self.folder / _INDEX, stamp=stamp)
+        except SareeError as error:  # it only saves time: a read-only folder or a full disk can still be searched
+            log.warning("%s", error)
+        return index
+
+    # ---- from and to rows
+
+    def _vectors(self, entry: Entry) -> list[tuple]:
+        """Rows (box, mu, sigma) of an entry, checked."""
+        mu, sigma = np.asarray(entry.mu, dtype=np.float32), np.asarray(entry.sigma, dtype=np.float32)
+        shape = (len(entry.boxes), self.motif_dim + self.colour_dim)
+        if mu.shape != shape or sigma.shape != shape or not shape[0]:
+            raise SareeError(
+                f"{entry.key}: mu {mu.shape}, sigma {sigma.shape}, {shape[0]} boxes; expected (V, {shape[1]}), V >= 1"
+            )
+        if not (np.isfinite(mu).all() and np.isfinite(sigma).all()):
+            raise SareeError(f"{entry.key}: its latents are not finite; nothing was added")
+        if not all(0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1 for x0, y0, x1, y1 in entry.boxes):
+            raise SareeError(f"{entry.key}: a box is not (x0, y0, x1, y1) within [0, 1]: {entry.boxes}")
+        blobs = zip(entry.boxes, mu.astype("<f4"), sigma.astype("<f4"), strict=True)
+        return [(*map(float, box), row.tobytes(), spread.tobytes()) for box, row, spread in blobs]
+
+    def _array(self, blobs: list[bytes]) -> np.ndarray:
+        """(N, D) float32 of N blobs."""
+        width = self.motif_dim + self.colour_dim
+        if any(len(blob) != 4 * width for blob in blobs):
+            raise SareeError(f"{self.folder}: a vector in {_DATABASE} does not have {width} values; it is damaged")
+        return np.frombuffer(b"".join(blobs), dtype="<f4").reshape(-1, width).astype(np.float32, copy=False)
+
+    def _unit_halves(self, mu: np.ndarray) -> np.ndarray:
+        mu = np.asarray(mu, dtype=np.float32)
+        width = self.motif_dim + self.colour_dim
+        if mu.ndim != 2 or mu.shape[1] != width:
+            raise SareeError(f"{self.folder}: queries have shape {mu.shape}; this catalogue's are (N, {width})")
+        return np.concatenate([unit(mu[:, : self.motif_dim]), unit(mu[:, self.motif_dim :])], axis=1)
+
+    def _among(self, database: sqlite3.Connection, where: str | Where | None) -> np.ndarray | None:
+        """Ids of the vectors whose items match, or None for all."""
+        if where is None:
+            return None
+        where = parse(where) if isinstance(where, str) else where
+        known = None if set(where.columns) <= set(ITEM_COLUMNS) else self._metadata_columns(database)
+        condition, parameters = where.sql(known)
+        matching = f"SELECT id FROM vectors WHERE item IN (SELECT id FROM items WHERE {condition})"
+        return np.array(database.execute(matching, parameters).fetchall(), dtype=np.int64).reshape(-1)
+
+    def _metadata_columns(self, database: sqlite3.Connection) -> frozenset[str]:
+        stamp = self._stamp()
+        if self._columns[0] != stamp:
+            names = database.execute("SELECT DISTINCT json_each.key FROM items, json_each(items.metadata)")
+            self._columns = stamp, frozenset(name for (name,) in names)
+        return self._columns[1]
+
+    def _hits(
+        self,
+        database: sqlite3.Connection,
+        loaded: _Loaded,
+        queries: np.ndarray,
+        found: list[list[tuple[float, int]]],
+        boxes: Sequence[Box],
+    ) -> list[list[Hit]]:
+        """Hits of the (score, vector id) pairs found for each query."""
+        rows = {}
+        wanted = sorted({vector for pairs in found for _, vector in pairs})
+        for start in range(0, len(wanted), _CHUNK):
+            part = wanted[start : start + _CHUNK]
+            rows |= {row[0]: row[1:] for row in database.execute(_SELECT_HITS.format(",".join("?" * len(part))), part)}
+        units = dict(zip(rows, self._unit_halves(self._array([row[0] for row in rows.values()])), strict=True))
+        answer = []
+        for query, pairs, query_box in zip(queries, found, boxes, strict=True):
+            hits = []
+            for score, vector in pairs:
+                _, key, path, cluster, item_id, metadata, *box = rows[vector]
+                product = query * units[vector]
+                motif, colour = float(product[: self.motif_dim].sum()), float(product[self.motif_dim :].sum())
+                about = (cluster, item_id, json.loads(metadata), tuple(box), tuple(query_box))
+                hits.append(Hit(key, path, score, motif, colour, *about))
+            answer.append(sorted(hits, key=_order))
+        return answer
+
+
+_ABOUT, _DATABASE, _INDEX = "catalogue.json", "items.db", "index.faiss"
+_CHUNK = 500  # rows at a time: SQLite before 3.32 takes at most 999 parameters
+_SCORES = 10_000_000  # scores held at a time, 120 MB with their ids
+_SCHEMA = (
+    """CREATE TABLE IF NOT EXISTS items (
+        id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, path TEXT NOT NULL, sha256 TEXT NOT NULL,
+        cluster TEXT, item_id TEXT, metadata TEXT NOT NULL, thumbnail BLOB NOT NULL)""",
+    """CREATE TABLE IF NOT EXISTS vectors (
+        id INTEGER PRIMARY KEY, item INTEGER NOT NULL REFERENCES items (id) ON DELETE CASCADE,
+        x0 REAL NOT NULL, y0 REAL NOT NULL, x1 REAL NOT NULL, y1 REAL NOT NULL,
+        mu BLOB NOT NULL, sigma BLOB NOT NULL)""",
+    "CREATE INDEX IF NOT EXISTS vectors_of_item ON vectors (item)",
+    "CREATE TABLE IF NOT EXISTS meta (id INTEGER PRIMARY KEY CHECK (id = 1), generation INTEGER, token TEXT)",
+    "INSERT OR IGNORE INTO meta VALUES (1, 0, '')",
+)
+_INSERT_ITEM = (
+    "INSERT INTO items (key, path, sha256, cluster, item_id, metadata, thumbnail) VALUES (?, ?, ?, ?, ?, ?, ?)"
+)
+_INSERT_VECTOR = "INSERT INTO vectors (item, x0, y0, x1, y1, mu, sigma) VALUES (?, ?, ?, ?, ?, ?, ?)"
+_SELECT_HITS = """
+    SELECT vectors.id, mu, key, path, cluster, item_id, metadata, x0, y0, x1, y1
+    FROM vectors JOIN items ON items.id = item WHERE vectors.id IN ({})"""
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    """An index in memory: of which content, and the item of each vector id (both in the order of `ids`)."""
+
+    stamp: str
+    index: LatentIndex
+    ids: np.ndarray
+    items: np.ndarray
+    per_item: int  # vectors, on average, rounded up
+
+
+def _best_by_item(
+    loaded: _Loaded,
+    queries: np.ndarray,
+    k: int,
+    weights: tuple[float, float],
+    among: np.ndarray | None,
+    excluded: np.ndarray,
+) -> list[list[tuple[float, int]]]:
+    """For each query, (score, vector id) of the best vector of each of the k best items, best first.
+
+    The n best vectors, each item's first kept, are its best items. Where they are fewer than k, n grows.
+    """
+    if k < 1:
+        raise SareeError(f"k is {k}; ask for at least 1 neighbour")
+    total = len(loaded.ids) if among is None else len(among)
+    fetch = k * loaded.per_item + (int(np.isin(loaded.items, excluded).sum()) if len(excluded) else 0)
+    fetch = max(1, min(total, fetch))
+    answer: list[list[tuple[float, int]]] = [[] for _ in queries]
+    waiting = list(range(len(queries)))
+    while waiting:
+        size = max(1, _SCORES // fetch)
+        block, waiting = waiting[:size], waiting[size:]
+        scores, ids = loaded.index.search(queries[block], fetch, motif=weights[0], colour=weights[1], among=among)
+        for query, row_scores, row_ids in zip(block, scores, ids, strict=True):
+            answer[query] = _first_of_each_item(loaded, row_scores, row_ids, excluded)[:k]
+        short = [query for query in block if len(answer[query]) < k]
+        if fetch < total and short:
+            waiting, fetch = short + waiting, min(total, 4 * fetch)
+    return answer
+
+
+def _first_of_each_item(
+    loaded: _Loaded, scores: np.ndarray, ids: np.ndarray, excluded: np.ndarray
+) -> list[tuple[float, int]]:
+    found = ids >= 0
+    scores, ids = scores[found], ids[found]
+    items = loaded.items[np.searchsorted(loaded.ids, ids)]
+    first = np.sort(np.unique(items, return_index=True)[1])
+    first = first[~np.isin(items[first], excluded)]
+    return list(zip(scores[first].tolist(), ids[first].tolist(), strict=True))
+
+
+def _order(hit: Hit) -> tuple[float, str]:
+    return -hit.score, hit.key
+
+
+def _items_of(database: sqlite3.Connection, keys: Collection[str]) -> np.ndarray:
+    found = [database.execute("SELECT id FROM items WHERE key = ?", [key]).fetchone() for key in keys]
+    return np.array([row[0] for row in found if row is not None], dtype=np.int64)
+
+
+def _columns_of(entry: Entry) -> tuple:
+    metadata = {str(name): str(value) for name, value in entry.metadata.items() if value is not None}
+    text = json.dumps(metadata, ensure_ascii=False)
+    return entry.key, entry.path, entry.sha256, entry.cluster, entry.item_id, text, entry.thumbnail
+
+
+def _about(folder: Path) -> dict:
+    """The contents of catalogue.json, checked."""
+    path = folder / _ABOUT
+    try:
+        about = json.loads(path.read_text(encoding="utf-8"))
+        version = about["format"]
+        if isinstance(version, int) and version > FORMAT:
+            raise SareeError(
+                f"{folder}: a catalogue of format {version}, and this saree-vae reads {FORMAT}; upgrade saree-vae"
+            )
+        for name, kind in (("format", int), ("fingerprint", str), ("motif_dim", int), ("colour_dim", int)):
+            if not isinstance(about[name], kind):
+                raise TypeError(f"{name} is {about[name]!r}")
+    except (FileNotFoundError, NotADirectoryError):
+        raise SareeError(f"{folder}: not a catalogue (it has no {_ABOUT}); make one with `saree-vae index`") from None
+    except OSError as error:
+        raise SareeError(f"{path}: could not be read: {error.strerror or error}") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise SareeError(f"{path}: damaged ({error}); restore it from a copy, or index into a new folder") from None
+    return about
+
+
+# What SQLite says, and what to do about it.
+_REMEDIES = {
+    "disk is full": "the disk is full; nothing has changed: make room, and run it again",
+    "malformed": f"{_DATABASE} is damaged ({{error}}); restore it from a copy, or index into a new folder",
+    "not a database": f"{_DATABASE} is damaged ({{error}}); restore it from a copy, or index into a new folder",
+    "no such table": f"{_DATABASE} is unfinished; index again to complete it",
+    "locked": "another process has been writing for 30 seconds; try again",
+    "readonly": "the folder cannot be written to",
+    "unable to open": f"{_DATABASE} could not be opened; the folder must be writable, as SQLite keeps a log beside it",
+}
+
+
+@contextmanager
+def _in_plain_words(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.ProgrammingError:
+        raise  # our mistake
+    except sqlite3.Error as error:
+        known = (remedy for words, remedy in _REMEDIES.items() if words in str(error))
+        raise SareeError(f"{folder}: {next(known, '{error}').format(error=error)}") from error
+
+
+@contextmanager
+def _closed_on_error(catalogue: Catalogue) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        catalogue.close()
+        raise

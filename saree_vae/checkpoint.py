@@ -1,0 +1,105 @@
+"""A run folder's model: safetensors and YAML, nothing unpickled, known by a fingerprint."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from . import config
+from .errors import SareeError
+from .files import atomic_write
+from .vae import VAE
+
+PREPROCESSING = "central square, area-resampled, sRGB / 255; 1"  # part of the fingerprint: change the number with the code
+
+
+@dataclass(frozen=True)
+class Run:
+    """A trained model as read from its run folder; `model` is in evaluation mode."""
+
+    path: Path
+    config: config.Config
+    model: VAE
+    fingerprint: str
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.model.parameters()).device
+
+
+def save(run: Path, settings: config.Config, weights: dict[str, torch.Tensor]) -> None:
+    """Write `config.yaml` and `model.safetensors` into the run folder, each atomically."""
+    with atomic_write(run / "config.yaml") as temporary:
+        temporary.write_text(config.save_text(settings), encoding="utf-8")
+    save_tensors(run / "model.safetensors", weights)
+
+
+def load(run: str | Path, device: str = "auto") -> Run:
+    """Read a run folder; the model is rebuilt from its own config, without the network.
+
+    Raises:
+        SareeError: not a run folder, a damaged file, or weights of another config.
+    """
+    run = Path(run)
+    weights_file = run / "model.safetensors"
+    if not weights_file.is_file() or not (run / "config.yaml").is_file():
+        raise SareeError(f"{run}: not a run folder: expected model.safetensors and config.yaml, as `saree-vae train` writes")
+    settings = config.load(run / "config.yaml")
+    weights, _ = load_tensors(weights_file)
+    model = VAE(settings.model.model_copy(update={"pretrained": False}))  # the weights are all in the run
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        raise SareeError(f"{weights_file}: does not fit {run / 'config.yaml'}: {str(error).splitlines()[1].strip()}") from None
+    return Run(run, settings, model.to(pick_device(device)).eval(), fingerprint(weights_file, settings.model))
+
+
+def fingerprint(weights_file: Path, model: config.Model) -> str:
+    """What an embedding depends on, as 64 hex digits: the weights and how a picture is prepared."""
+    digest = hashlib.sha256(f"{PREPROCESSING}; {model.image_size}; ".encode())
+    digest.update(weights_file.read_bytes())
+    return digest.hexdigest()
+
+
+def pick_device(name: str) -> str:
+    """'auto' -> 'cuda' where there is a GPU, else 'cpu'.
+
+    Raises:
+        SareeError: a GPU is asked for and there is none.
+    """
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and not torch.cuda.is_available():
+        raise SareeError("device 'cuda': no GPU that torch can use was found; take 'auto' or 'cpu'")
+    return name
+
+
+def save_tensors(path: Path, tensors: dict[str, torch.Tensor], metadata: dict[str, str] | None = None) -> None:
+    """Write tensors and text in one file, atomically."""
+    with atomic_write(path) as temporary:
+        save_file({k: v.detach().contiguous() for k, v in tensors.items()}, temporary, metadata)
+
+
+def load_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    """Read what `save_tensors` wrote.
+
+    Raises:
+        SareeError: the file is damaged or no safetensors.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+        return load_file(path), metadata
+    except (SafetensorError, OSError) as error:
+        raise SareeError(f"{path}: damaged, or no safetensors file ({error})") from None
+
+
+def weights_of(model: nn.Module) -> dict[str, torch.Tensor]:
+    """A detached copy of a model's parameters and buffers."""
+    return {name: value.detach().clone() for name, value in model.state_dict().items()}

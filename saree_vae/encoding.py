@@ -1,0 +1,90 @@
+"""From pictures to latents."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+
+from .checkpoint import Run
+from .data import Bad, Item, batches
+from .errors import SareeError
+from .latents import Latents
+
+BATCH = 64
+
+
+def encode(run: Run, images: np.ndarray, keys: Sequence[str] | None = None) -> Latents:
+    """Posteriors of pictures in memory.
+
+    Args:
+        images: (N, S, S, 3) uint8 with S = run.config.model.image_size.
+        keys: names of the pictures; "0", "1", ... if not given.
+
+    Raises:
+        SareeError: pictures of another size, or a latent that is not finite.
+    """
+    keys = tuple(map(str, range(len(images)))) if keys is None else tuple(keys)
+    size = run.config.model.image_size
+    if images.shape[1:] != (size, size, 3):
+        raise SareeError(f"{run.path} encodes pictures of {size} x {size} x 3, got {images.shape[1:]}")
+    mu = np.empty((len(images), run.model.latent_dim), np.float32)
+    sigma = np.empty_like(mu)
+    for start in range(0, len(images), BATCH):
+        rows = slice(start, start + BATCH)
+        mu[rows], sigma[rows] = _posterior(run, images[rows])
+    if not (np.isfinite(mu).all() and np.isfinite(sigma).all()):
+        worst = keys[int(np.argmin(np.isfinite(mu).all(1) & np.isfinite(sigma).all(1)))]
+        raise SareeError(f"{worst}: its latent is not finite; the weights of {run.path} are damaged")
+    return Latents(keys, mu, sigma, run.config.model.motif_dim)
+
+
+def encode_items(
+    run: Run,
+    items: Sequence[Item],
+    *,
+    strict: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[Latents, tuple[Bad, ...]]:
+    """Posteriors of a data set's items, streamed from disk; unreadable pictures are left out and named.
+
+    Raises:
+        SareeError: nothing could be read, or with `strict` something could not.
+    """
+    bad: list[Bad] = []
+    parts = []
+    done = 0
+    for batch, pictures in batches(items, run.config.model.image_size, BATCH, bad=bad, strict=strict):
+        parts.append(encode(run, pictures, [item.key for item in batch]))
+        done += len(batch)
+        if progress:
+            progress(done + len(bad), len(items))
+    if not parts:
+        raise SareeError(f"none of {len(items)} pictures could be read" + (f" ({bad[0].key}: {bad[0].reason})" if bad else ""))
+    keys = tuple(key for part in parts for key in part.keys)
+    mu, sigma = np.concatenate([part.mu for part in parts]), np.concatenate([part.sigma for part in parts])
+    return Latents(keys, mu, sigma, parts[0].motif_dim), tuple(bad)
+
+
+@torch.inference_mode()
+def decode(run: Run, z: np.ndarray) -> np.ndarray:
+    """Mean images (N, S, S, 3) uint8 of latents (N, D)."""
+    parts = torch.from_numpy(np.ascontiguousarray(z)).split(BATCH)
+    return np.concatenate([to_images(run.model.decode(part.to(run.device))) for part in parts])
+
+
+def to_tensor(images: np.ndarray | torch.Tensor, device: torch.device | str = "cpu") -> torch.Tensor:
+    """(B, S, S, 3) uint8 -> (B, 3, S, S) float32 in [0, 1], channels last in memory."""
+    return torch.as_tensor(images).to(device).permute(0, 3, 1, 2).float().div_(255)
+
+
+def to_images(tensor: torch.Tensor) -> np.ndarray:
+    """(B, 3, S, S) in [0, 1] -> (B, S, S, 3) uint8."""
+    return tensor.detach().float().clamp(0, 1).mul(255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+
+
+@torch.inference_mode()
+def _posterior(run: Run, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    posterior = run.model.encode(to_tensor(np.ascontiguousarray(images), run.device))
+    return posterior.mu.cpu().numpy(), posterior.sigma.cpu().numpy()

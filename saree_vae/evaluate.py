@@ -1,0 +1,613 @@
+"""Measuring a run: every figure with its interval, the number of pictures behind it, and the baselines beside it.
+
+    results = evaluate(checkpoint.load(run), read_data(folder), ("all",))
+    print(markdown(results))
+    write_model_card(...)
+
+Results are plain dicts, ready for JSON. Each task is {"about", "queries", "rows", "notes"} (and "gallery", where there
+is one), or {"skipped": why}. A row is {"part", "name", "ours", "figures"}; a figure is {"value", "low", "high", "n"}, a
+95 % bootstrap interval (None where fewer than ten values, or none, were there), and "best" where higher is better.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL.Image import Image
+
+from . import baselines, config, data, metrics, sheets, views
+from .checkpoint import Run
+from .data import DataSet, Item
+from .encoding import encode, to_images, to_tensor
+from .errors import SareeError
+from .files import atomic_write
+from .images import read_square
+
+TASKS = ("retrieval", "views", "items", "exchange", "likelihood")
+KS = (1, 5, 10)
+OURS = ("motif and colour", "motif", "colour")
+PCA = "PCA of pixels"  # which, unlike the other baselines, must see the training pictures first
+VIEW_KEEPS = {"phone_photo": "motif and colour", "recoloured": "motif", "shuffled": "colour"}
+PAIRS = 500  # pairs of pictures whose colours are exchanged
+PCA_PICTURES = 20_000  # 32 x 32 pictures that PCA learns from, at most: 60 MB
+ACTIVE = 0.02  # nats of KL, averaged over pictures, above which a latent dimension is counted as used
+FEW = 10  # fewer values than this get no interval: a bootstrap of five equal ones would claim certainty
+BATCH = 64
+NO_SECOND_PHOTOGRAPH = (
+    "No test picture shares its item_id with another picture, so there is no second photograph to find."
+)
+
+Progress = Callable[[str, int, int], None]  # what is being done, how many are done, of how many
+
+
+def evaluate(
+    run: Run,
+    dataset: DataSet,
+    tasks: Sequence[str] = TASKS,
+    *,
+    seed: int = 0,
+    progress: Progress | None = None,
+    device: str | torch.device | None = None,
+) -> dict:
+    """Measure a run on the test split of a data set.
+
+    Args:
+        run: as `checkpoint.load` gives it.
+        dataset: as `data.read_data` gives it.
+        tasks: some of TASKS, or "all".
+        seed: of the views, the pairs, the sampled latents and the bootstrap.
+        progress: called with (what, done, total).
+        device: where to compute; where the model already is, if None.
+
+    Returns:
+        {"run", "data", "seed", "tasks": {name: task}}, JSON-ready.
+
+    Raises:
+        SareeError: an unknown task.
+    """
+    unknown = [task for task in tasks if task not in (*TASKS, "all")]
+    if unknown:
+        raise SareeError(f"'{unknown[0]}' is not a task; known: {', '.join(TASKS)}, all")
+    if device is not None:
+        run.model.to(device)
+    bench = _Bench(run, dataset, seed, progress or (lambda what, done, total: None))
+    measure = {
+        "retrieval": _retrieval,
+        "views": _views,
+        "items": _items,
+        "exchange": _exchange,
+        "likelihood": _likelihood,
+    }
+    chosen = [task for task in TASKS if "all" in tasks or task in tasks]
+    measured = {task: _no_test(dataset) or measure[task](bench) for task in chosen}
+    return {
+        "run": {
+            "path": str(run.path),
+            "fingerprint": run.fingerprint,
+            "config": run.config.model_dump(),
+            "config_digest": hashlib.sha256(config.save_text(run.config).encode()).hexdigest(),
+        },
+        "data": {
+            "name": dataset.root.name,
+            "digest": dataset.digest(),
+            "pictures": dict(Counter(item.split for item in dataset.items)),
+            "unreadable": bench.unreadable,
+        },
+        "seed": seed,
+        "tasks": measured,
+    }
+
+
+# --- the tasks ---
+
+
+def _retrieval(bench: _Bench) -> dict:
+    items, rows = bench.everything
+    asking = [i for i, item in enumerate(items) if item.split == "test"]
+    stored = [i for i, item in enumerate(items) if item.split != "test"]
+    labels = [items[i].cluster for i in asking], [items[i].cluster for i in stored]
+    found = {name: metrics.retrieval(e[asking], labels[0], e[stored], labels[1], ks=KS) for name, e in rows.items()}
+    ours = found[OURS[0]]
+    if not ours.kept.any():
+        return {
+            "skipped": "No test picture has a cluster that a train or val picture has too: there is no class to find."
+        }
+    kept = [asking[i] for i in np.flatnonzero(ours.kept)]
+    embedding = rows[OURS[0]]
+    first, score = metrics.nearest(embedding[kept], embedding[stored])
+    hits = [items[stored[i]] for i in first]
+    asked = [items[i] for i in kept]
+    return {
+        "about": "Each test picture looks for pictures of its own cluster among train and val.",
+        "queries": len(kept),
+        "left_out": ours.left_out,
+        "gallery": len(stored),
+        "rows": _best_marked([_row("", name, _recalls(f, bench.seed)) for name, f in found.items()]),
+        "notes": [f"{ours.left_out} test pictures have no cluster, or one that the gallery lacks; they do not ask."],
+        "by_cluster": _by([item.cluster for item in asked], ours, asked, hits, bench.seed),
+        "by_source": _by([item.source or "unknown" for item in asked], ours, asked, hits, bench.seed),
+        "failures": _failures(asked, hits, score),
+    }
+
+
+def _views(bench: _Bench) -> dict:
+    items, stored = bench.everything
+    targets = [i for i, item in enumerate(items) if item.split == "test"]
+    where = {items[i].key: i for i in targets}
+    size = bench.size
+    asked, large = bench.large_tests
+    targets = [where[item.key] for item in asked]
+    table = []
+    for view in views.NAMES:
+        queries: dict[str, list[np.ndarray]] = {name: [] for name in stored}
+        for start in range(0, len(large), BATCH):
+            part = range(start, min(start + BATCH, len(large)))
+            made = [views.evaluation_view(view, large[i], size, index=i, seed=bench.seed) for i in part]
+            for name, rows in bench.describe(np.stack(made)).items():
+                queries[name].append(rows)
+            bench.progress(f"finding {view.replace('_', ' ')} views", part.stop, len(large))
+        for name, parts in queries.items():
+            recall = metrics.find(np.concatenate(parts), stored[name], targets, ks=KS)
+            row = _row(view, name, {f"R@{k}": _figure(recall[k], seed=bench.seed) for k in KS})
+            table.append(row | {"meant": VIEW_KEEPS[view] == name})
+    return {
+        "about": "Each test picture is changed and must find itself among all clean pictures; the latents that a view "
+        "should keep are marked as meant.",
+        "queries": len(targets),
+        "gallery": len(items),
+        "rows": _best_marked(table),
+        "notes": ["A picture whose duplicate is in the gallery can be beaten by it; ties count against us."],
+    }
+
+
+def _items(bench: _Bench) -> dict:
+    names = [item.item_id for item in bench.dataset.items]
+    shared = {name for name, count in Counter(names).items() if name is not None and count > 1}
+    if not any(item.item_id in shared for item in bench.dataset.of("test")):
+        return {"skipped": NO_SECOND_PHOTOGRAPH}
+    items, rows = bench.everything
+    names = [item.item_id for item in items]
+    asking = [i for i, item in enumerate(items) if item.split == "test"]
+    groups = {"all": asking} | {
+        prefix: [i for i in asking if _prefix(names[i]) == prefix]
+        for prefix in sorted({_prefix(names[i]) for i in asking} - {""})
+    }
+    if len(groups) <= 2:
+        groups = {"all": asking}
+    table = []
+    for group, queries in groups.items():
+        for name, embedding in rows.items():
+            found = metrics.same_item(embedding, names, queries=queries, ks=KS)
+            if found.kept.any():
+                table.append(_row(group, name, _recalls(found, bench.seed)))
+    if not table:
+        return {"skipped": NO_SECOND_PHOTOGRAPH}
+    return {
+        "about": "Each test picture looks for another photograph of the same item among all other pictures.",
+        "queries": table[0]["figures"]["R@1"]["n"],
+        "gallery": len(items) - 1,
+        "rows": _best_marked(table),
+        "notes": [],
+    }
+
+
+def _exchange(bench: _Bench) -> dict:
+    _, images = bench.tests
+    if len(images) < 2:
+        return {"skipped": "Exchanging colours needs two test pictures."}
+    order = np.random.default_rng(bench.seed).permutation(len(images))
+    motif_of, colour_of = order[:PAIRS], np.roll(order, -1)[:PAIRS]  # a cycle: nobody is paired with itself
+    mu = encode(bench.run, images).mu
+    half = bench.run.config.model.motif_dim
+    mixed = np.concatenate([mu[motif_of, :half], mu[colour_of, half:]], axis=1)
+    chroma = metrics.mean_chroma(images)
+    drawn = metrics.mean_chroma(bench.decode(mixed, "exchanging colours"))
+    redrawn = metrics.mean_chroma(bench.decode(mu[motif_of], "reconstructing"))
+    own, donor = chroma[motif_of], chroma[colour_of]
+    apart = np.linalg.norm(own - donor, axis=1)
+    if apart.mean() < 1e-3:
+        return {"skipped": "The test pictures all have the same mean colour, so an exchange would not show."}
+    gaps = {
+        "exchanged, to the picture that gave the colour": drawn - donor,
+        "exchanged, to the picture that gave the motif": drawn - own,
+        "not exchanged, to the picture itself (as good as it gets)": redrawn - own,
+    }
+    figures = {name: _figure(np.linalg.norm(gap, axis=1), over=apart, seed=bench.seed) for name, gap in gaps.items()}
+    return {
+        "about": "The motif half of one test picture is decoded with the colour half of another. Distances between "
+        f"mean chroma (Lab a, b), divided by the distance between the two pictures ({apart.mean():.1f} on average).",
+        "queries": len(motif_of),
+        "rows": [_row("", name, {"distance": figure}, ours=True) for name, figure in figures.items()],
+        "notes": ["0 would be the colour of that picture exactly; 1 is as far as the two pictures lie apart."],
+    }
+
+
+def _likelihood(bench: _Bench) -> dict:
+    _, images = bench.tests
+    recon, kl, quality = [], [], []
+    generator = torch.Generator(bench.run.device).manual_seed(bench.seed)
+    for start in range(0, len(images), BATCH):
+        part = images[start : start + BATCH]
+        with torch.inference_mode():
+            x = to_tensor(part, bench.run.device)
+            terms = bench.run.model.elbo(x, generator)
+            mean = bench.run.model.decode(bench.run.model.encode(x).mu)
+        recon.append(terms.recon.double().cpu().numpy())
+        kl.append(terms.kl.double().cpu().numpy())
+        quality.append(metrics.psnr(x.cpu().numpy(), mean.float().cpu().numpy()))
+        bench.progress("likelihood", start + len(part), len(images))
+    recon, kl, quality = np.concatenate(recon), np.concatenate(kl), np.concatenate(quality)
+    half, values = bench.run.config.model.motif_dim, images[0].size
+    elbo = recon - kl.sum(1)
+    rows = {"ELBO, nats": elbo, "reconstruction term, nats": recon, "KL, nats": kl.sum(1)}
+    rows |= {"KL of motif, nats": kl[:, :half].sum(1), "KL of colour, nats": kl[:, half:].sum(1)}
+    if bench.run.config.model.likelihood != "bernoulli":  # which is no density of a grey value
+        rows["bits per dimension"] = 8 - elbo / values / np.log(2)
+    rows["PSNR of the reconstruction, dB"] = quality
+    active = kl.mean(0) > ACTIVE
+    table = [_row("", name, {"mean": _figure(value, seed=bench.seed)}, ours=True) for name, value in rows.items()]
+    for name, part in (("motif", active[:half]), ("colour", active[half:])):
+        count = {"value": float(part.sum()), "low": None, "high": None, "n": len(images), "count": True}
+        table.append(_row("", f"active units of {name}, of {len(part)}", {"mean": count}, ours=True))
+    return {
+        "about": f"Evidence lower bound of test pictures by one sample of z each, summed over {values:,} pixel values.",
+        "queries": len(images),
+        "rows": table,
+        "notes": [
+            f"A unit is active where its KL is above {ACTIVE} nat on average. PSNR is that of the decoded mean.",
+            "Bits per dimension take the density over [0, 1] as constant within each of 256 levels: for discrete "
+            "pixels an estimate, not a bound.",
+        ],
+    }
+
+
+# --- what the tasks share ---
+
+
+class _Bench:
+    """Pictures and embeddings that several tasks need, read and computed once, when first asked for."""
+
+    def __init__(self, run: Run, dataset: DataSet, seed: int, progress: Progress):
+        self.run, self.dataset, self.seed, self.progress = run, dataset, seed, progress
+        self.size = run.config.model.image_size
+        self._bad: dict[str, str] = {bad.key: bad.reason for bad in dataset.bad}
+        self._pca: Callable[[np.ndarray], np.ndarray] | None = None
+
+    @property
+    def unreadable(self) -> list[dict[str, str]]:
+        return [{"key": key, "reason": reason} for key, reason in sorted(self._bad.items())]
+
+    @cached_property
+    def tests(self) -> tuple[tuple[Item, ...], np.ndarray]:
+        """The test pictures that can be read, (T, S, S, 3)."""
+        return self._load(self.size)
+
+    @cached_property
+    def large_tests(self) -> tuple[tuple[Item, ...], np.ndarray]:
+        """The same, a quarter larger: views crop them."""
+        return self._load(self.size * 5 // 4)
+
+    @cached_property
+    def everything(self) -> tuple[list[Item], dict[str, np.ndarray]]:
+        """All pictures that can be read, and for each embedding their rows (N, D). Pictures are not kept."""
+        items: list[Item] = []
+        parts: dict[str, list[np.ndarray]] = {}
+        small = []  # for PCA, which can describe nothing before it has seen the training pictures
+        for batch, images in self._clean_batches():
+            items += batch
+            for name, rows in self.describe(images).items():
+                parts.setdefault(name, []).append(rows)
+            small.append(np.stack([baselines.shrink(image, baselines.PCA_SIDE) for image in images]))
+            self.progress("describing pictures", len(items), len(self.dataset.items))
+        rows = {name: np.concatenate(part) for name, part in parts.items()}
+        small = np.concatenate(small)
+        train = [i for i, item in enumerate(items) if item.split == "train"]
+        if len(train) > 1:
+            train = np.random.default_rng(self.seed).permutation(train)[:PCA_PICTURES]
+            self._pca = baselines.pca(small[train])
+            rows[PCA] = self._pca(small)
+        return items, rows
+
+    def describe(self, images: np.ndarray) -> dict[str, np.ndarray]:
+        """Unit rows of pictures (N, S, S, 3) by every embedding: ours and the baselines."""
+        latents = encode(self.run, images)
+        embedding, half = latents.embedding(), latents.motif_dim
+        colour, texture = baselines.colour_histogram(images), baselines.lbp(images)
+        rows = {
+            "motif and colour": embedding * np.float32(np.sqrt(0.5)),  # an inner product is the mean of the two cosines
+            "motif": embedding[:, :half],
+            "colour": embedding[:, half:],
+            "colour histogram": colour,
+            "LBP": texture,
+            "colour histogram and LBP": baselines.join(colour, texture),
+        }
+        return rows if self._pca is None else rows | {PCA: self._pca(images)}
+
+    def decode(self, z: np.ndarray, what: str) -> np.ndarray:
+        """Mean pictures of latents (N, D), (N, S, S, 3) uint8."""
+        pictures = []
+        for start in range(0, len(z), BATCH):
+            with torch.inference_mode():
+                part = torch.from_numpy(z[start : start + BATCH]).to(self.run.device)
+                pictures.append(to_images(self.run.model.decode(part)))
+            self.progress(what, start + len(part), len(z))
+        return np.concatenate(pictures)
+
+    def _clean_batches(self) -> Iterator[tuple[Sequence[Item], np.ndarray]]:
+        items, images = self.tests
+        for start in range(0, len(items), BATCH):
+            yield items[start : start + BATCH], images[start : start + BATCH]
+        bad: list[data.Bad] = []
+        yield from data.batches(self.dataset.of("train", "val"), self.size, BATCH, bad=bad)
+        self._bad |= {one.key: one.reason for one in bad}
+
+    def _load(self, size: int) -> tuple[tuple[Item, ...], np.ndarray]:
+        pictures = data.load(self.dataset.of("test"), size)
+        self._bad |= {one.key: one.reason for one in pictures.bad}
+        if not len(pictures.items):
+            raise SareeError(f"{self.dataset.root}: none of the test pictures can be read")
+        return pictures.items, pictures.images
+
+
+def _figure(values: np.ndarray, *, over: np.ndarray | None = None, seed: int) -> dict:
+    """The mean of values (n,), or mean(values) / mean(over), with its interval if there are enough of them."""
+    nothing = (float("nan"), float("nan"))
+    low, high = metrics.bootstrap_interval(values, over=over, seed=seed) if len(values) >= FEW else nothing
+    value = np.mean(values) / (1.0 if over is None else np.mean(over))
+    ends = {"value": value, "low": low, "high": high}
+    # JSON has no infinity (the PSNR of a perfect copy).
+    return {name: float(end) if np.isfinite(end) else None for name, end in ends.items()} | {"n": len(values)}
+
+
+def _recalls(found: metrics.Retrieval, seed: int) -> dict[str, dict]:
+    figures = {f"R@{k}": _figure(recall, seed=seed) for k, recall in found.recall.items()}
+    return figures | {"mAP@R": _figure(found.map_at_r, seed=seed)}
+
+
+def _row(part: str, name: str, figures: dict[str, dict], *, ours: bool | None = None) -> dict:
+    return {"part": part, "name": name, "ours": name in OURS if ours is None else ours, "figures": figures}
+
+
+def _by(groups: list[str], found: metrics.Retrieval, asked: list[Item], hits: list[Item], seed: int) -> list[dict]:
+    """Figures of each group of queries, worst first, with the cluster it is most often taken for."""
+    table = []
+    for group in sorted(set(groups)):
+        rows = [i for i, other in enumerate(groups) if other == group]
+        wrong = Counter(hits[i].cluster or "no cluster" for i in rows if hits[i].cluster != asked[i].cluster)
+        figures = {
+            "R@1": _figure(found.recall[1][rows], seed=seed),
+            "mAP@R": _figure(found.map_at_r[rows], seed=seed),
+        }
+        table.append({"name": group, "figures": figures, "taken_for": wrong.most_common(1)[0] if wrong else None})
+    return sorted(table, key=lambda row: (row["figures"]["R@1"]["value"], row["figures"]["mAP@R"]["value"]))
+
+
+def _failures(asked: list[Item], hits: list[Item], score: np.ndarray, count: int = 12) -> list[dict]:
+    """The wrong first hits that the model was surest of."""
+    wrong = [i for i in np.argsort(-score, kind="stable") if hits[i].cluster != asked[i].cluster][:count]
+    return [
+        {
+            "query": asked[i].key,
+            "cluster": asked[i].cluster,
+            "hit": hits[i].key,
+            "hit_cluster": hits[i].cluster,
+            "score": float(score[i]),
+        }
+        for i in wrong
+    ]
+
+
+def _best_marked(table: list[dict]) -> list[dict]:
+    """The same rows, with "best" set on the highest figure of each part and column."""
+    highest: dict[tuple[str, str], float] = {}
+    for row in table:
+        for column, figure in row["figures"].items():
+            key = (row["part"], column)
+            highest[key] = max(highest.get(key, 0.0), figure["value"])
+    for row in table:
+        for column, figure in row["figures"].items():
+            figure["best"] = figure["value"] == highest[row["part"], column] > 0
+    return table
+
+
+def _prefix(item_id: str | None) -> str:
+    """ "shop" of "shop:1234"; nothing where there is no colon."""
+    return item_id.partition(":")[0] if item_id and ":" in item_id else ""
+
+
+def _no_test(dataset: DataSet) -> dict | None:
+    return None if dataset.of("test") else {"skipped": "The data set has no test pictures."}
+
+
+# --- for people ---
+
+
+def markdown(results: dict) -> str:
+    """The tables of all tasks, in Markdown: mean and 95 % interval, the best of each part in bold."""
+    return "\n".join(line for name, task in results["tasks"].items() for line in _task_lines(name, task))
+
+
+def write_model_card(run: Run, dataset: DataSet, results: dict) -> Path:
+    """Write `model_card.md` into the run folder, every number in it taken from `results`; gives its path.
+
+    The surest mistakes are drawn beside it, in `failures.png`.
+    """
+    folder, retrieval = Path(run.path), results["tasks"].get("retrieval", {})
+    if retrieval.get("failures"):
+        sheets.save(_failure_sheet(retrieval["failures"], dataset), folder / "failures.png")
+    sections = [
+        f"# Model card: {_escape(folder.resolve().name)}\n",
+        INTENDED_USE,
+        "## What it is\n",
+        *_provenance(run, results),
+        "\n## Numbers\n",
+        "All on the test split, which training did not see; labels are used to measure only, never to train.\n",
+        markdown(results),
+        *_weak_spots(retrieval),
+        LIMITS,
+        "## Cost to train\n",
+        _cost(folder, results["data"]["pictures"].get("train", 0)),
+    ]
+    path = folder / "model_card.md"
+    with atomic_write(path) as temporary:
+        temporary.write_text("\n".join(sections) + "\n", encoding="utf-8")
+    return path
+
+
+INTENDED_USE = """\
+## Intended use
+
+Finding textile pictures that look alike, by motif, by colour or by both, in a catalogue encoded by this same model;
+decoding mixtures of two pictures as a sketch. Not for telling where, when or by whom a cloth was made, whether it is
+genuine, or what it is worth: pictures that look alike are no proof of a shared origin.
+"""
+
+LIMITS = """\
+## What these numbers do not mean
+
+* Labels are taken from the data set as they are. Where class and source are tangled (all pictures of a class from one
+  shop), a model can score by recognising the shop; the table by source helps to see that. A source never seen in
+  training does worse.
+* An interval says how far the mean would move with other test pictures like these. It treats queries as independent, so
+  near copies and series of one cloth make it too narrow, and it says nothing about another training seed.
+  An interval of no width says that all queries did alike, not that the figure is certain.
+* Views are made by a program: a phone photo made so is easier than a real one taken in a shop.
+* The ELBO says nothing about how well a model searches, and compares only models of one likelihood and picture size.
+"""
+
+
+def _provenance(run: Run, results: dict) -> Iterator[str]:
+    model, about = run.config.model, results["data"]
+    pictures = ", ".join(f"{about['pictures'].get(split, 0):,} {split}" for split in ("train", "val", "test"))
+    latents = f"{model.motif_dim} motif and {model.colour_dim} colour latents"
+    yield f"* Encoder {model.encoder}, {model.image_size} px, {latents}"
+    yield f"* Likelihood {model.likelihood}; {run.config.train.epochs} epochs, seed {run.config.train.seed}"
+    yield f"* Model fingerprint `{results['run']['fingerprint']}`"
+    yield f"* Config digest `{results['run']['config_digest']}` (config.yaml beside this card)"
+    yield f"* Data set {_escape(about['name'])}: {pictures} pictures; digest `{about['digest']}`"
+    if about["unreadable"]:
+        yield f"* {len(about['unreadable'])} files could not be read and are left out"
+    yield f"* Evaluation seed {results['seed']}; {_code()}"
+
+
+def _weak_spots(task: dict) -> Iterator[str]:
+    """Results by cluster and by source, worst first, and the surest mistakes; nothing if retrieval was not measured."""
+    if "by_cluster" not in task:
+        return
+    for title, name in (("By cluster, worst first", "by_cluster"), ("By source, worst first", "by_source")):
+        yield f"## {title}\n"
+        yield "Motif and colour together.\n"
+        yield _line([name.removeprefix("by_"), "queries", "R@1", "mAP@R", "most often taken for"])
+        yield _line(["---", "---:", "---:", "---:", "---"])
+        for row in task[name]:
+            cells = [_cell(row["figures"][figure]) for figure in ("R@1", "mAP@R")]
+            taken = f"{_escape(row['taken_for'][0])} ({row['taken_for'][1]})" if row["taken_for"] else ""
+            yield _line([_escape(row["name"]), f"{row['figures']['R@1']['n']}", *cells, taken])
+        yield ""
+    yield "## Failures\n"
+    if not task["failures"]:
+        yield "Every first hit was of the right cluster.\n"
+        return
+    yield "Wrong first hits, the surest first:\n"
+    yield "![Pairs of a query, framed, and its wrong first hit](failures.png)\n"
+    for one in task["failures"]:
+        asked, hit = (
+            f"{_escape(one[a])} ({_escape(one[b] or 'no cluster')})"
+            for a, b in (("query", "cluster"), ("hit", "hit_cluster"))
+        )
+        yield f"* {asked} found {hit}, score {one['score']:.3f}"
+    yield ""
+
+
+def _failure_sheet(failures: list[dict], dataset: DataSet) -> Image:
+    """Pairs of a query, framed, and the wrong picture that it found; three pairs in a row."""
+    paths = {item.key: item.path for item in dataset.items}
+    tiles = []
+    for one in failures:
+        query, hit = (read_square(paths[one[which]], 200) for which in ("query", "hit"))
+        tiles.append(sheets.Tile(query, one["cluster"], frame=True))
+        tiles.append(sheets.Tile(hit, one["hit_cluster"] or "no cluster", f"score {one['score']:.3f}"))
+    return sheets.contact_sheet([tiles[i : i + 6] for i in range(0, len(tiles), 6)], title="Wrong first hits")
+
+
+def _cost(run: Path, pictures: int) -> str:
+    """What metrics.jsonl tells about time; what it does not tell is not guessed."""
+    rows = [json.loads(line) for line in _lines(run / "metrics.jsonl")]
+    speeds = [row["images_per_s"] for row in rows if row.get("images_per_s")]
+    if not speeds:
+        return "Not recorded: the run folder has no metrics.jsonl that tells it."
+    minutes = sum(pictures / speed for speed in speeds) / 60
+    return f"{len(speeds)} epochs at {np.median(speeds):.0f} pictures a second (median): about {minutes:.1f} minutes."
+
+
+def _task_lines(name: str, task: dict) -> Iterator[str]:
+    yield f"### {name}\n"
+    if "skipped" in task:
+        yield f"{task['skipped']}\n"
+        return
+    gallery = f", gallery of {task['gallery']:,}" if "gallery" in task else ""
+    yield f"{task['about']} {task['queries']:,} queries{gallery}; mean and 95 % bootstrap interval.\n"
+    first = ["part"] if any(row["part"] for row in task["rows"]) else []
+    columns = list(task["rows"][0]["figures"])
+    yield _line([*first, "", *columns])
+    yield _line(["---"] * (len(first) + 1) + ["---:"] * len(columns))
+    for row in task["rows"]:
+        label = _escape(row["name"]) + (" (meant)" if row.get("meant") else "")
+        yield _line([*(_escape(row[key]) for key in first), label, *(_cell(row["figures"][c]) for c in columns)])
+    yield ""
+    for note in task["notes"]:
+        yield f"{note}\n"
+
+
+def _cell(figure: dict) -> str:
+    value = f"{figure['value']:.0f}" if figure.get("count") else _number(figure["value"])
+    value = f"**{value}**" if figure.get("best") else value
+    return value if figure["low"] is None else f"{value} [{_number(figure['low'])}, {_number(figure['high'])}]"
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return "-"
+    if abs(value) >= 1000:
+        return f"{value:,.0f}"
+    return f"{value:.3f}" if abs(value) < 10 else f"{value:.1f}"
+
+
+def _line(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _escape(text: str) -> str:
+    """Text from a data set, harmless in a Markdown table."""
+    text = " ".join(str(text).split())
+    for mark in "\\`*|<>[]":
+        text = text.replace(mark, f"\\{mark}")
+    return text
+
+
+def _lines(path: Path) -> list[str]:
+    return path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+
+
+def _code() -> str:
+    """Which code measured: the commit of a checkout, else the version that is installed."""
+    folder = Path(__file__).parent
+    ours = ["git", "-C", str(folder), "ls-files", "--error-unmatch", Path(__file__).name]
+    try:
+        subprocess.run(ours, check=True, capture_output=True)
+        head = subprocess.run(
+            ["git", "-C", str(folder), "rev-parse", "HEAD"], check=True, capture_output=True, text=True
+        )
+        return f"code of commit `{head.stdout.strip()}`"
+    except (OSError, subprocess.CalledProcessError):  # no git, or the package lies in no repository of its own
+        from . import __version__
+
+        return f"saree-vae {__version__}"

@@ -1,0 +1,161 @@
+"""From a run and a data set to a catalogue that searches alone: pictures in, vectors and thumbnails stored."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from . import checkpoint, images
+from .catalogue import Catalogue, Entry
+from .checkpoint import Run
+from .data import Bad, DataSet, Item
+from .encoding import encode
+from .errors import SareeError
+from .files import atomic_write
+from .latents import Latents, unit
+
+MODEL = "model"  # the catalogue's copy of the run, so that the folder can be moved and searched anywhere
+BATCH = 64  # items in one transaction: what a kill can cost
+
+
+@dataclass(frozen=True)
+class Indexed:
+    """How many items were stored, how many were there already as they are, and what could not be read."""
+
+    stored: int
+    unchanged: int
+    bad: tuple[Bad, ...]
+
+
+def index(
+    run: Run,
+    dataset: DataSet,
+    folder: str | Path,
+    *,
+    strict: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> Indexed:
+    """Make a catalogue of every picture of a data set, or bring an existing one of the same model up to date.
+
+    A killed call loses at most the batch it was on; call again to go on. Nothing is removed.
+
+    Raises:
+        SareeError: the folder holds something else or another model's catalogue, nothing is readable, or, with
+            `strict`, a picture cannot be read.
+    """
+    folder = Path(folder)
+    bad, stored, unchanged = list(dataset.bad), 0, 0
+    widths = {"motif_dim": run.config.model.motif_dim, "colour_dim": run.config.model.colour_dim}
+    with Catalogue.create(folder, fingerprint=run.fingerprint, **widths) as catalogue:
+        _keep_model(run, folder / MODEL)
+        known = catalogue.keys()
+        for done, batch in _in_batches(dataset.items, run.config.model.image_size, known):
+            seen = [picture for picture in batch if isinstance(picture, _Picture)]
+            bad += [picture for picture in batch if isinstance(picture, Bad)]
+            if strict and bad:
+                raise SareeError(f"{bad[0].key}: {bad[0].reason}")
+            if seen:
+                latents = encode(run, np.stack([p.square for p in seen]), [p.item.key for p in seen])
+                catalogue.add(_entries(seen, latents))
+            stored, unchanged = stored + len(seen), unchanged + batch.count(None)
+            if progress:
+                progress(done, len(dataset.items))
+        if not catalogue.keys():
+            raise SareeError(f"{dataset.root}: none of {len(dataset.items)} pictures could be read ({bad[0].key}: {bad[0].reason})")
+    return Indexed(stored, unchanged, tuple(bad))
+
+
+def open_catalogue(folder: str | Path, device: str = "auto") -> tuple[Catalogue, Run]:
+    """A catalogue and its model, ready to search.
+
+    Raises:
+        SareeError: not a catalogue, its model is missing, or the model is not the one that filled it.
+    """
+    catalogue = Catalogue.open(folder)
+    try:
+        run = checkpoint.load(Path(folder) / MODEL, device)
+        catalogue.require(run.fingerprint)
+    except SareeError:
+        catalogue.close()
+        raise
+    return catalogue, run
+
+
+def embed(run: Run, paths: Sequence[str | Path]) -> np.ndarray:
+    """One query embedding (1, D) from one or more pictures: the mean of each half, of unit length again.
+
+    Raises:
+        ImageError: a picture cannot be read.
+    """
+    size = run.config.model.image_size
+    latents = encode(run, np.stack([images.read_square(path, size) for path in paths]), [str(p) for p in paths])
+    motif, colour = (unit(unit(half).mean(0, keepdims=True)) for half in (latents.motif, latents.colour))
+    return np.concatenate([motif, colour], 1)
+
+
+@dataclass(frozen=True)
+class _Picture:
+    item: Item
+    sha256: str
+    square: np.ndarray
+    thumbnail: bytes
+
+
+def _in_batches(
+    items: Sequence[Item], size: int, known: dict[str, str]
+) -> Iterator[tuple[int, list[_Picture | Bad | None]]]:
+    """Batches of what became of items (None: unchanged), each with how many items are done; two threads read ahead."""
+    with ThreadPoolExecutor(2) as pool:
+        reading: deque = deque()
+        done = 0
+        for start in range(0, len(items) + BATCH, BATCH):
+            reading.append([pool.submit(_read, item, size, known.get(item.key)) for item in items[start : start + BATCH]])
+            if start:
+                batch = [future.result() for future in reading.popleft()]
+                done += len(batch)
+                yield done, batch
+
+
+def _read(item: Item, size: int, known: str | None) -> _Picture | Bad | None:
+    try:
+        content = item.path.read_bytes()
+        sha256 = hashlib.sha256(content).hexdigest()
+        if sha256 == known:
+            return None
+        picture = images.read_image(content, min_side=max(size, 192))
+    except images.ImageError as error:
+        return Bad(item.key, error.reason)
+    except OSError as error:
+        return Bad(item.key, error.strerror or str(error))
+    return _Picture(item, sha256, images.square(picture, size), images.thumbnail(picture))
+
+
+def _entries(seen: list[_Picture], latents: Latents) -> Iterator[Entry]:
+    for number, picture in enumerate(seen):
+        item, row = picture.item, slice(number, number + 1)
+        extra = {"split": item.split, "source": item.source, "view": item.view}
+        yield Entry(
+            key=item.key,
+            path=str(item.path),
+            sha256=picture.sha256,
+            cluster=item.cluster,
+            item_id=item.item_id,
+            metadata=item.metadata | {name: value for name, value in extra.items() if value},
+            thumbnail=picture.thumbnail,
+            mu=latents.mu[row],
+            sigma=latents.sigma[row],
+        )
+
+
+def _keep_model(run: Run, folder: Path) -> None:
+    for name in ("config.yaml", "model.safetensors"):
+        if not (folder / name).exists():
+            with atomic_write(folder / name) as temporary:
+                shutil.copyfile(run.path / name, temporary)

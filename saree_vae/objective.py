@@ -1,0 +1,64 @@
+"""What training minimises: the ELBO, and the contrast that tells motif from colour."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .distributions import Likelihood, Normal, kl_to_standard_normal
+
+
+class Elbo(NamedTuple):
+    """recon: E_q[log p(x|z)] by one sample, (B,) nats. kl: KL(q||p) per latent dimension, (B, D) nats."""
+
+    recon: Tensor
+    kl: Tensor
+
+    @property
+    def value(self) -> Tensor:
+        """The ELBO of each image, (B,) nats: higher is better."""
+        return self.recon - self.kl.sum(1)
+
+    def loss(self, *, beta: float = 1.0, free_bits: float = 0.0) -> Tensor:
+        """The negative ELBO of the batch, () nats per image; true with beta=1 and free_bits=0.
+
+        Args:
+            beta: weight of the KL (Higgins et al. 2017).
+            free_bits: KL, in nats per latent dimension, that costs nothing (Kingma et al. 2016, arXiv:1606.04934).
+        """
+        # The floor is on the batch mean: one image may use a dimension that others leave idle.
+        paid_kl = self.kl.mean(0).clamp(min=free_bits).sum()
+        return beta * paid_kl - self.recon.mean()
+
+
+def elbo(x: Tensor, posterior: Normal, likelihood: Likelihood) -> Elbo:
+    """Evidence lower bound of a batch of images, in nats.
+
+    ELBO(x) = E_q[log p(x|z)] - KL(q(z|x) || p(z)),  p(z) = N(0, I)
+
+    Args:
+        x: images, (B, C, H, W), values in [0, 1].
+        posterior: q(z|x), (B, D).
+        likelihood: p(x|z) for one z ~ q(z|x), broadcast over x.
+
+    Raises:
+        ValueError: x does not have the likelihood's shape (a Bernoulli likelihood also wants values in [0, 1]).
+    """
+    if likelihood.mean.shape != x.shape:
+        raise ValueError(f"x is {tuple(x.shape)} but the likelihood is of {tuple(likelihood.mean.shape)}")
+    recon = likelihood.log_prob(x).flatten(1).sum(1)  # (B,)
+    return Elbo(recon, kl_to_standard_normal(posterior))
+
+
+def info_nce(a: Tensor, b: Tensor, temperature: float) -> Tensor:
+    """InfoNCE on cosines, () nats: row i of `a` should find row i of `b` among all rows, and the reverse.
+
+    The mean of both directions over (B, D) inputs; log B for random rows, 0 at best (van den Oord et al. 2018,
+    arXiv:1807.03748; symmetric as in Radford et al. 2021).
+    """
+    scores = F.normalize(a, dim=1) @ F.normalize(b, dim=1).T / temperature  # (B, B)
+    own = torch.arange(len(a), device=a.device)
+    return 0.5 * (F.cross_entropy(scores, own) + F.cross_entropy(scores.T, own))

@@ -1,0 +1,461 @@
+"""The training loop, whole: what happens in a step is answered by reading `train` once."""
+
+from __future__ import annotations
+
+import ctypes
+import itertools
+import json
+import math
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from lightning.fabric import Fabric
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from . import checkpoint, data, images, metrics, sheets, views
+from .checkpoint import Run
+from .config import Config, Train
+from .config import save_text as config_text
+from .encoding import encode, to_images, to_tensor
+from .errors import SareeError
+from .files import atomic_write
+from .latents import Latents, unit
+from .objective import info_nce
+from .vae import VAE, Encoded
+
+ACTIVE = 0.02  # nats: a latent dimension with less KL than this is idle
+EXPLODED = 1e4  # the terms are of order 1 per pixel value; nothing healthy comes near
+WATCHED = 200  # validation pictures measured during training
+MARGIN = 5 / 4  # pictures are held this much larger than the model sees, so that a crop still has its detail
+ORDER = 3  # the stream of random numbers for the order of pictures, beside the two of `views`
+WEIGHTED = ("reconstruct", "swap", "contrast_motif", "contrast_colour")  # terms of the loss, weights of the objective
+
+
+@dataclass(frozen=True)
+class Progress:
+    """One finished step, for whoever watches. `row` is set when an epoch ended: the line of metrics.jsonl."""
+
+    step: int
+    steps: int
+    epoch: int
+    images_per_s: float
+    row: dict | None = None
+
+
+def train(
+    config: Config,
+    dataset: data.DataSet,
+    run: str | Path,
+    *,
+    resume: bool = False,
+    strict: bool = False,
+    watch: Callable[[Progress], None] | None = None,
+    tell: Callable[[str], None] = print,
+) -> Path:
+    """Train on the `train` split, watch the `val` split, and write the run folder.
+
+    The averaged weights go to `model.safetensors` after every epoch, all that resuming needs to `last/`. Order, views and
+    noise depend only on (seed, epoch, picture), so an interrupted and resumed run ends where an uninterrupted one does.
+
+    Args:
+        strict: stop at the first picture that cannot be read, instead of leaving it out and saying so.
+        watch: called after every step by the first process.
+        tell: takes warnings and remarks for people.
+
+    Raises:
+        SareeError: the run folder is taken, too few pictures, a loss that is not finite or explodes, or an interruption.
+    """
+    run, settings = Path(run), config.train
+    _keep_freed_memory()
+    fabric = _fabric(settings)
+    first = fabric.is_global_zero
+    tell = tell if first else _say_nothing
+    pictures, watched = _pictures(config, dataset, strict, tell)
+    if first:
+        _claim(run, resume)
+    torch.manual_seed(settings.seed)
+    model = VAE(config.model).to(memory_format=torch.channels_last)
+    adam = torch.optim.AdamW(_groups(model, settings.weight_decay), lr=settings.learning_rate)
+    stepper, optimizer = fabric.setup(model, adam)
+    state = State(run, config, dataset.digest(), model, adam)
+    if resume:
+        tell(state.restore())
+    plan = Plan(len(pictures), settings, state.step, fabric.global_rank, fabric.world_size)
+    log = Log(run, state.step)
+    with _stop_signals() as stop:
+        for batch in _loader(config, pictures, plan, fabric.device.type):
+            progress = state.step / plan.steps
+            for group in adam.param_groups:
+                group["lr"] = settings.learning_rate * _warm_cosine(progress, settings.warmup)
+            tensors = {name: to_tensor(array, fabric.device) for name, array in batch.items()}
+            noise = torch.Generator(fabric.device).manual_seed(_seed(settings.seed, state.step, fabric.global_rank))
+            terms = _terms(stepper(tensors, noise), config, progress, _gather(fabric))
+            _refuse_broken(terms, state.step, run)
+            optimizer.zero_grad()
+            fabric.backward(sum(getattr(config.objective, name) * terms[name] for name in WEIGHTED))
+            fabric.clip_gradients(stepper, optimizer, max_norm=settings.clip)
+            optimizer.step()
+            state.follow()
+            log.add(terms, settings.batch_size)
+            epoch, within = divmod(state.step, plan.per_epoch)
+            row = None
+            if first and within == 0:
+                drawn = epoch % settings.pictures_every == 0 or state.step == plan.steps
+                row = log.end_epoch(epoch, state.step, _watch(state, watched, epoch, tell) if drawn else {})
+                state.save()
+            if first and watch:
+                watch(Progress(state.step, plan.steps, epoch, log.images_per_s, row))
+            if _anyone(fabric, bool(stop)) and state.step < plan.steps:
+                if first and within:
+                    state.save()
+                raise SareeError(f"{run}: stopped after step {state.step} of {plan.steps}, and saved; --resume goes on")
+    return run
+
+
+def _terms(out: Encoded, config: Config, progress: float, gather: Callable[[Tensor], Tensor]) -> dict[str, Tensor]:
+    """The parts of the loss, each (); ELBO and swap are per pixel value, contrasts in nats."""
+    objective, values = config.objective, out.recon[0].numel()
+    beta = objective.beta * min(1.0, progress / objective.kl_warmup if objective.kl_warmup else 1.0)
+    motif = {name: gather(mu) for name, mu in out.motif.items()}
+    colour = {name: gather(mu) for name, mu in out.colour.items()}
+    return {
+        "reconstruct": out.elbo.loss(beta=beta, free_bits=objective.free_bits) / values,
+        "swap": -out.swap.mean() / values,
+        "contrast_motif": _contrast(motif, objective.temperature),
+        "contrast_colour": _contrast(colour, objective.temperature),
+        # Watched, not minimised on their own:
+        "recon": out.elbo.recon.mean().detach(),
+        "kl_motif": out.elbo.kl[:, : config.model.motif_dim].sum(1).mean().detach(),
+        "kl_colour": out.elbo.kl[:, config.model.motif_dim :].sum(1).mean().detach(),
+    }
+
+
+def _contrast(means: dict[str, Tensor], temperature: float) -> Tensor:
+    """InfoNCE between every two views of a half, averaged."""
+    pairs = list(itertools.combinations(means.values(), 2))
+    return sum(info_nce(a, b, temperature) for a, b in pairs) / len(pairs)
+
+
+def _refuse_broken(terms: dict[str, Tensor], step: int, run: Path) -> None:
+    for name in WEIGHTED:
+        value = terms[name].item()
+        if not abs(value) < EXPLODED:  # also catches NaN
+            raise SareeError(
+                f"training stopped at step {step}: the term '{name}' is {value:.3g}; try a lower train.learning_rate or "
+                f"train.precision float32. The last good model is in {run}"
+            )
+
+
+class State:
+    """All that changes while training: weights, their average, the optimizer, the step."""
+
+    def __init__(self, run: Path, config: Config, digest: str, model: VAE, adam: torch.optim.AdamW):
+        self.run, self.config, self.digest, self.model, self.adam = run, config, digest, model, adam
+        self.step = 0
+        self.average = checkpoint.weights_of(model)
+
+    def follow(self) -> None:
+        """Count a finished step and move the averaged weights towards the present ones."""
+        self.step += 1
+        # A young average forgets faster, or the random start would linger in it.
+        decay = min(self.config.train.ema, self.step / (self.step + 10))
+        for name, value in self.model.state_dict().items():
+            if value.is_floating_point():
+                self.average[name].lerp_(value, 1 - decay)
+            else:
+                self.average[name].copy_(value)
+
+    def averaged(self) -> Run:
+        """The averaged model, in evaluation mode."""
+        model = VAE(self.config.model.model_copy(update={"pretrained": False}))
+        model.load_state_dict(self.average)
+        device = next(self.model.parameters()).device
+        return Run(self.run, self.config, model.to(device, memory_format=torch.channels_last).eval(), fingerprint="")
+
+    def save(self) -> None:
+        """Write the averaged model, then all that resuming needs, each file atomically."""
+        checkpoint.save(self.run, self.config, self.average)
+        tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()}
+        tensors |= {f"average.{k}": v for k, v in self.average.items()}
+        for number, values in self.adam.state_dict()["state"].items():
+            tensors |= {f"adam.{number}.{k}": v for k, v in values.items()}
+        about = {"step": str(self.step), "config": config_text(self.config), "data": self.digest}
+        checkpoint.save_tensors(self.run / "last" / "state.safetensors", tensors, about)
+
+    def restore(self) -> str:
+        """Go back to what `save` wrote, if it did; says in a sentence where that is.
+
+        Raises:
+            SareeError: the run was made with other settings or other data.
+        """
+        path = self.run / "last" / "state.safetensors"
+        if not path.exists():
+            return f"{self.run} holds no finished epoch; starting from the beginning"
+        tensors, about = checkpoint.load_tensors(path)
+        if about.get("config") != config_text(self.config):
+            raise SareeError(f"{self.run} was made with other settings ({self.run / 'config.yaml'}); resume with those")
+        if about.get("data") != self.digest:
+            raise SareeError(f"{self.run} was made with other data: its list of pictures, splits or clusters has changed")
+        parts: dict[str, dict] = {"model": {}, "average": {}, "adam": {}}
+        for name, tensor in tensors.items():
+            part, _, rest = name.partition(".")
+            parts[part][rest] = tensor
+        self.model.load_state_dict(parts["model"])
+        for name, tensor in parts["average"].items():
+            self.average[name].copy_(tensor)
+        moments: dict[int, dict] = {}
+        for name, tensor in parts["adam"].items():
+            number, _, field = name.partition(".")
+            moments.setdefault(int(number), {})[field] = tensor
+        self.adam.load_state_dict({"state": moments, "param_groups": self.adam.state_dict()["param_groups"]})
+        self.step = int(about["step"])
+        return f"{self.run}: going on from step {self.step}"
+
+
+class Plan:
+    """Which pictures each step sees: lists of (epoch, index), seeded by epoch; each process takes every world-th one."""
+
+    def __init__(self, count: int, settings: Train, start: int, rank: int, world: int):
+        self.count, self.start, self.rank, self.world = count, start, rank, world
+        self.seed, self.batch = settings.seed, min(settings.batch_size, count) // world * world
+        self.per_epoch = count // self.batch
+        self.steps = settings.epochs * self.per_epoch
+
+    def __len__(self) -> int:
+        return self.steps - self.start
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        for step in range(self.start, self.steps):
+            epoch, within = divmod(step, self.per_epoch)
+            order = np.random.default_rng((self.seed, ORDER, epoch)).permutation(self.count)
+            batch = order[within * self.batch : (within + 1) * self.batch]
+            yield [(epoch, int(index)) for index in batch[self.rank :: self.world]]
+
+
+class TrainingViews(Dataset):
+    """The four views of a picture in an epoch, by (epoch, index): dict of (S, S, 3) uint8."""
+
+    def __init__(self, pictures: np.ndarray, size: int, seed: int):
+        self.pictures, self.size, self.seed = pictures, size, seed
+
+    def __getitem__(self, key: tuple[int, int]) -> dict[str, np.ndarray]:
+        epoch, index = key
+        return views.training_views(self.pictures[index], self.size, index=index, epoch=epoch, seed=self.seed)
+
+
+class Log:
+    """Means over an epoch, kept as one line of `metrics.jsonl` each."""
+
+    def __init__(self, run: Path, step: int):
+        self.path = run / "metrics.jsonl"
+        rows = self.path.read_text(encoding="utf-8").splitlines() if self.path.exists() else []
+        self.rows = [row for row in map(json.loads, rows) if row["step"] <= step]
+        self._start_epoch()
+
+    def _start_epoch(self) -> None:
+        self.sums: dict[str, float] = {}
+        self.steps, self.images, self.began = 0, 0, time.perf_counter()
+
+    @property
+    def images_per_s(self) -> float:
+        return self.images / (time.perf_counter() - self.began)
+
+    def add(self, terms: dict[str, Tensor], images: int) -> None:
+        for name, value in terms.items():
+            self.sums[name] = self.sums.get(name, 0.0) + value.item()
+        self.steps, self.images = self.steps + 1, self.images + images
+
+    def end_epoch(self, epoch: int, step: int, measured: dict) -> dict:
+        means = {name: total / self.steps for name, total in self.sums.items()}
+        row = {"epoch": epoch, "step": step, **means, "images_per_s": self.images_per_s, **measured}
+        self.rows.append(row)
+        with atomic_write(self.path) as temporary:
+            temporary.write_text("".join(json.dumps(r) + "\n" for r in self.rows), encoding="utf-8")
+        self._start_epoch()
+        return row
+
+
+def _watch(state: State, watched: np.ndarray, epoch: int, tell: Callable[[str], None]) -> dict:
+    """Measure the averaged model on validation pictures, draw a grid, and warn of collapse."""
+    if not len(watched):
+        return {}
+    run, size = state.averaged(), state.config.model.image_size
+    clean = np.stack([images.square(picture, size) for picture in watched])
+    latents = encode(run, clean)
+    measured = {"val_elbo": _mean_elbo(run, clean)} | _found(run, watched, latents)
+    kl = (0.5 * (latents.mu**2 + latents.sigma**2 - 1) - np.log(latents.sigma)).mean(0)  # (D,)
+    halves = {"motif": kl[: latents.motif_dim], "colour": kl[latents.motif_dim :]}
+    for half, values in halves.items():
+        active = int((values > ACTIVE).sum())
+        measured[f"active_{half}"], measured[f"kl_{half}_most"] = active, float(values.max())
+        if active < len(values) / 2:
+            tell(
+                f"epoch {epoch}: only {active} of {len(values)} {half} dimensions are active (KL above {ACTIVE} nat): the "
+                "posterior is collapsing; lower objective.beta or raise objective.free_bits"
+            )
+    _draw(run, clean[:8], state.run / "pictures" / f"epoch_{epoch:04d}.png")
+    return measured
+
+
+def _found(run: Run, watched: np.ndarray, latents: Latents) -> dict[str, float]:
+    """R@1 of each changed picture among the clean ones."""
+    size, found = run.config.model.image_size, {}
+    clean = {"motif": unit(latents.motif), "colour": unit(latents.colour), "both": latents.embedding()}
+    for name, half in (("phone_photo", "both"), ("recoloured", "motif"), ("shuffled", "colour")):
+        changed = np.stack([views.evaluation_view(name, p, size, index=i) for i, p in enumerate(watched)])
+        asked = encode(run, changed)
+        query = asked.embedding() if half == "both" else unit(getattr(asked, half))
+        found[f"val_{name}"] = float(metrics.find(query, clean[half], range(len(query)))[1].mean())
+    return found
+
+
+@torch.inference_mode()
+def _mean_elbo(run: Run, clean: np.ndarray) -> float:
+    noise = torch.Generator(run.device).manual_seed(0)
+    parts = [run.model.elbo(to_tensor(clean[i : i + 64], run.device), noise).value for i in range(0, len(clean), 64)]
+    return float(torch.cat(parts).mean())
+
+
+@torch.inference_mode()
+def _draw(run: Run, clean: np.ndarray, path: Path) -> None:
+    """Four rows: pictures, their reconstructions, the next picture's, and this motif in the next one's colours."""
+    mu = run.model.encode(to_tensor(clean, run.device)).mu
+    motif = run.config.model.motif_dim
+    exchanged = torch.cat([mu[:, :motif], mu.roll(-1, 0)[:, motif:]], 1)
+    rows = [clean, to_images(run.model.decode(mu)), np.roll(clean, -1, 0), to_images(run.model.decode(exchanged))]
+    sheets.save(sheets.grid(np.concatenate(rows), len(clean)), path)
+
+
+def _pictures(config: Config, dataset: data.DataSet, strict: bool, tell: Callable[[str], None]) -> tuple[np.ndarray, np.ndarray]:
+    """Training pictures, and those watched, (N, M, M, 3) uint8 with M a margin larger than the model's size."""
+    side = round(config.model.image_size * MARGIN)
+    training = data.load(dataset.of("train"), side, strict=strict)
+    val = dataset.of("val")
+    watched = data.load(val[:: math.ceil(len(val) / WATCHED) or 1], side, strict=strict)
+    for bad in (*dataset.bad, *training.bad, *watched.bad):
+        tell(f"skipped {bad.key}: {bad.reason}")
+    if len(training.images) < 2:
+        raise SareeError(f"{dataset.root}: training needs at least 2 readable pictures in the train split, found {len(training.images)}")
+    return training.images, watched.images
+
+
+def _loader(config: Config, pictures: np.ndarray, plan: Plan, device: str) -> DataLoader:
+    settings = config.train
+    return DataLoader(
+        TrainingViews(pictures, config.model.image_size, settings.seed),
+        batch_sampler=plan,
+        num_workers=settings.workers,
+        worker_init_fn=_quiet_worker,
+        pin_memory=device == "cuda",
+        prefetch_factor=4 if settings.workers else None,
+        # Forked workers share the pictures' memory; a spawned one would get a copy.
+        multiprocessing_context="fork" if settings.workers and sys.platform == "linux" else None,
+    )
+
+
+def _quiet_worker(_: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the loop decides when to stop
+    cv2.setNumThreads(0)
+
+
+def _claim(run: Path, resume: bool) -> None:
+    if run.exists() and not run.is_dir():
+        raise SareeError(f"{run} is a file; a run needs a folder")
+    if run.exists() and any(run.iterdir()) and not resume:
+        raise SareeError(f"{run} exists and is not empty; add --resume to go on with it, or choose another folder")
+
+
+def _fabric(settings: Train) -> Fabric:
+    device = checkpoint.pick_device(settings.device)
+    world, here = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    half = settings.precision == "bf16" or (settings.precision == "auto" and _bf16_pays(device))
+    fabric = Fabric(
+        accelerator=device,
+        devices=here,
+        num_nodes=world // here,
+        strategy="ddp" if world > 1 else "auto",
+        precision="bf16-mixed" if half else "32-true",
+    )
+    fabric.launch()
+    return fabric
+
+
+def _bf16_pays(device: str) -> bool:
+    """On a GPU of 2020 or later, or a processor with bf16 instructions; elsewhere it is emulated and slow."""
+    if device == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return bool(getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)())
+
+
+def _groups(model: VAE, weight_decay: float) -> list[dict]:
+    """Weights decay; biases and the scales of normalisation do not."""
+    parameters = list(model.parameters())
+    return [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+
+
+def _warm_cosine(progress: float, warmup: float) -> float:
+    if progress < warmup:
+        return (progress + 1e-3) / warmup
+    return 0.5 * (1 + math.cos(math.pi * (progress - warmup) / (1 - warmup)))
+
+
+def _seed(*key: int) -> int:
+    return int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> 1)
+
+
+def _gather(fabric: Fabric) -> Callable[[Tensor], Tensor]:
+    """Rows of all processes with their gradients, so that InfoNCE sees the whole batch."""
+    if fabric.world_size == 1:
+        return lambda rows: rows
+    return lambda rows: fabric.all_gather(rows, sync_grads=True).flatten(0, 1)
+
+
+def _anyone(fabric: Fabric, here: bool) -> bool:
+    if fabric.world_size == 1:
+        return here
+    return bool(fabric.all_reduce(torch.tensor(float(here), device=fabric.device), reduce_op="sum") > 0)
+
+
+@contextmanager
+def _stop_signals() -> Iterator[list[int]]:
+    """The first Ctrl-C (or SIGTERM) is noted, for the loop to finish its step and save; the second stops at once."""
+    caught: list[int] = []
+
+    def note(number: int, _frame: object) -> None:
+        if caught:
+            raise KeyboardInterrupt
+        caught.append(number)
+
+    watched = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
+    before = {number: signal.signal(number, note) for number in watched}
+    try:
+        yield caught
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _keep_freed_memory() -> None:
+    """Ask glibc to keep large freed blocks: returning them each step cost a quarter of the speed on a CPU."""
+    if sys.platform == "linux":
+        with suppress(AttributeError, OSError):
+            libc = ctypes.CDLL(None)
+            libc.mallopt(-3, 1 << 30)  # M_MMAP_THRESHOLD
+            libc.mallopt(-1, (1 << 31) - 1)  # M_TRIM_THRESHOLD
+
+
+def _say_nothing(_: str) -> None: ...

@@ -1,0 +1,240 @@
+"""The command line as people use it: each command in the order of the README, then what goes wrong."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import paint
+from PIL import Image
+from typer.testing import CliRunner
+
+from apps import cli
+from saree_vae import catalogue as catalogues
+from saree_vae import indexing
+from saree_vae.latents import Latents
+
+runner = CliRunner()
+
+
+def saree(*arguments) -> str:
+    """Run a command that should end well; its standard output."""
+    result = runner.invoke(cli.app, [str(a) for a in arguments], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def refused(capsys, monkeypatch, *arguments) -> str:
+    """Run a command that should fail as the console script does; the one or two lines on standard error."""
+    monkeypatch.setattr(sys, "argv", ["saree-vae", *map(str, arguments)])
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    assert stopped.value.code == 1
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    lines = [line for line in captured.err.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1, captured.err
+    assert "Traceback" not in captured.err
+    return lines[0]
+
+
+@pytest.fixture(scope="session")
+def shop(tiny_run, cloth, tmp_path_factory) -> Path:
+    """A catalogue of the painted squares."""
+    folder = tmp_path_factory.mktemp("shop") / "catalogue"
+    saree("index", tiny_run, "--data", cloth, "--out", folder)
+    return folder
+
+
+def test_help_lists_every_command():
+    listed = saree("--help")
+    for name in ("quickstart", "render", "check", "train", "encode", "index", "search", "info", "evaluate"):
+        assert name in listed
+
+
+def test_render_check_train_encode_in_a_row(tmp_path):
+    saree("render", "--out", tmp_path / "d", "--count", 24, "--seed", 1, "--size", 96)
+    found = json.loads(saree("check", tmp_path / "d", "--json"))
+    assert found
+    assert saree("check", tmp_path / "d")
+    saree("train", "--config", "tiny", "--data", tmp_path / "d", "--out", tmp_path / "run", "--set", "train.epochs=1")
+    saree("encode", tmp_path / "run", "--data", tmp_path / "d", "--out", tmp_path / "latents.npz")
+    assert len(Latents.load(tmp_path / "latents.npz")) == 24
+
+
+def test_a_stored_picture_is_its_own_nearest_neighbour(shop, cloth):
+    for key in ("dots/0_0.png", "checks/2_7.png"):
+        document = json.loads(saree("search", shop, cloth / key, "--json", "-k", 3))
+        assert document["hits"][0]["key"] == key
+        assert document["hits"][0]["score"] == pytest.approx(1, abs=1e-4)
+        assert len(document["hits"]) == 3
+
+
+def test_weights_and_where_choose_what_is_found(shop, cloth):
+    query = cloth / "dots/1_0.png"
+    motif = json.loads(saree("search", shop, query, "--colour", 0, "--json"))["hits"]
+    assert [hit["score"] for hit in motif] == pytest.approx([hit["motif"] for hit in motif], abs=1e-5)
+    some = json.loads(saree("search", shop, query, "--where", "cluster == 'checks' and split != 'test'", "--json"))["hits"]
+    assert {hit["cluster"] for hit in some} == {"checks"}
+    assert {hit["metadata"]["split"] for hit in some} <= {"train", "val"}
+
+
+def test_more_than_there_are_is_all_there_are(shop, cloth):
+    assert len(json.loads(saree("search", shop, cloth / "dots/1_0.png", "-k", 500, "--json"))["hits"]) == 32
+
+
+def test_several_pictures_are_averaged(shop, cloth):
+    pair = [cloth / "dots/1_0.png", cloth / "stripes/3_0.png"]
+    hits = json.loads(saree("search", shop, *pair, "--json"))["hits"]
+    catalogue, run = indexing.open_catalogue(shop)
+    with catalogue:
+        halves = [indexing.embed(run, [path]) for path in pair]
+        [expected] = catalogue.search(np.mean(halves, axis=0), 10)
+    assert [hit["key"] for hit in hits] == [hit.key for hit in expected]
+
+
+def test_a_sheet_is_drawn(shop, cloth, tmp_path):
+    saree("search", shop, cloth / "dots/1_0.png", "--sheet", tmp_path / "found.png")
+    with Image.open(tmp_path / "found.png") as sheet:
+        assert sheet.width > 400
+
+
+def test_search_prints_a_table_for_people(shop, cloth):
+    told = saree("search", shop, cloth / "dots/0_0.png", "-k", 2)
+    assert "dots/0_0.png" in told
+    assert "1.000" in told
+
+
+def test_a_catalogue_moves_with_its_model(shop, cloth, tmp_path):
+    moved = shutil.copytree(shop, tmp_path / "elsewhere")
+    assert json.loads(saree("search", moved, cloth / "dots/0_0.png", "--json"))["hits"][0]["key"] == "dots/0_0.png"
+
+
+def test_info_tells_what_is_there(shop):
+    about = json.loads(saree("info", shop, "--json"))
+    assert about["items"] == 32
+    assert about["clusters"] == {"checks": 8, "diamonds": 8, "dots": 8, "stripes": 8}
+    assert "32" in saree("info", shop)
+
+
+def test_indexing_again_stores_only_what_changed(shop, tiny_run, cloth, tmp_path):
+    folder, copy = shutil.copytree(shop, tmp_path / "c"), shutil.copytree(cloth, tmp_path / "cloth")
+    paint("dots", "#000000").save(copy / "dots" / "0_0.png")
+    result = runner.invoke(cli.app, ["index", str(tiny_run), "--data", str(copy), "--out", str(folder)])
+    assert "1 stored, 31 unchanged" in result.output
+
+
+def test_a_killed_indexing_loses_nothing_acknowledged_and_goes_on(tiny_run, tmp_path):
+    many = tmp_path / "many"
+    many.mkdir()
+    for i in range(400):
+        paint("dots", "#1f4e79", shift=i % 24, side=64 + i % 7).save(many / f"{i:03}.png")
+        (many / f"{i:03}.png").write_bytes((many / f"{i:03}.png").read_bytes() + bytes([i % 256, i // 256]))
+    folder = tmp_path / "catalogue"
+    command = [sys.executable, "-m", "apps.cli", "index", str(tiny_run), "--data", str(many), "--out", str(folder)]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, start_new_session=True)
+    stored, until = 0, time.monotonic() + 60
+    while not stored and time.monotonic() < until and process.poll() is None:
+        if (folder / "items.db").exists():
+            with catalogues.Catalogue.open(folder) as opened:
+                stored = opened.info()["items"]
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert stored
+    with catalogues.Catalogue.open(folder) as opened:
+        assert opened.info()["items"] >= stored
+    saree("index", tiny_run, "--data", many, "--out", folder)
+    assert json.loads(saree("info", folder, "--json"))["items"] == 400
+
+
+def test_evaluate_writes_figures_beside_the_baselines(tiny_run, cloth, tmp_path):
+    run = shutil.copytree(tiny_run, tmp_path / "run")
+    told = saree("evaluate", run, "--data", cloth, "--task", "retrieval", "--task", "views", "--json", tmp_path / "out.json")
+    results = json.loads((tmp_path / "out.json").read_text())
+    assert set(results["tasks"]) == {"retrieval", "views"}
+    assert "LBP" in told
+
+
+def test_another_models_catalogue_is_refused(shop, tiny_run, cloth, tmp_path, capsys, monkeypatch):
+    other = shutil.copytree(tiny_run, tmp_path / "other")
+    weights = (other / "model.safetensors").read_bytes()
+    (other / "model.safetensors").write_bytes(weights[:-1] + bytes([weights[-1] ^ 1]))
+    told = refused(capsys, monkeypatch, "index", other, "--data", cloth, "--out", shop)
+    assert "is a catalogue of model" in told
+    harmed = shutil.copytree(shop, tmp_path / "harmed")
+    shutil.copy(other / "model.safetensors", harmed / "model")
+    told = refused(capsys, monkeypatch, "search", harmed, cloth / "dots/0_0.png")
+    assert "model" in told
+
+
+BAD_FILES = {
+    "truncated.jpg": "truncated",
+    "empty.jpg": "empty",
+    "text.jpg": "not an image",
+    "missing.jpg": "no such file",
+}
+
+
+@pytest.mark.parametrize("name", BAD_FILES)
+def test_a_bad_query_is_named_with_its_reason(shop, tmp_path, capsys, monkeypatch, name):
+    path = tmp_path / name
+    if name == "truncated.jpg":
+        paint("dots", "red", side=256).save(path)
+        path.write_bytes(path.read_bytes()[:3000])
+    elif name != "missing.jpg":
+        path.write_bytes(b"" if name == "empty.jpg" else b"just some words\n" * 20)
+    told = refused(capsys, monkeypatch, "search", shop, path)
+    assert name in told
+    assert BAD_FILES[name] in told
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["check", "{tmp}/nothing"], "nothing"),
+        (["check", "{tmp}"], "no"),
+        (["search", "{tmp}", "x.jpg"], "catalogue"),
+        (["search", "{shop}", "{cloth}/dots/0_0.png", "--where", "clustr == 'dots'"], "cluster"),
+        (["search", "{shop}", "{cloth}/dots/0_0.png", "--where", "cluster =="], "cluster"),
+        (["search", "{shop}", "{cloth}/dots/0_0.png", "--motif", "0", "--colour", "0"], "both"),
+        (["encode", "{tmp}", "--data", "{cloth}"], "not a run folder"),
+        (["train", "--data", "{cloth}", "--out", "{run}", "--config", "tiny"], "--resume"),
+        (["train", "--data", "{cloth}", "--out", "{tmp}/r", "--config", "tiny", "--set", "model.latent_dim=3"], "motif_dim"),
+        (["train", "--data", "{cloth}", "--out", "{tmp}/r", "--config", "tiny", "--set", "train.device=cuda"], "GPU"),
+        (["evaluate", "{run}", "--data", "{cloth}", "--task", "retreival"], "retrieval"),
+        (["render", "--out", "{cloth}", "--count", "2"], "manifest.csv"),
+    ],
+)
+def test_mistakes_are_told_in_a_sentence(shop, cloth, tiny_run, tmp_path, capsys, monkeypatch, arguments, told):
+    places = {"tmp": tmp_path, "shop": shop, "cloth": cloth, "run": tiny_run}
+    assert told in refused(capsys, monkeypatch, *(a.format(**places) for a in arguments))
+
+
+def test_a_full_disk_is_told_and_the_catalogue_stays_whole(shop, tiny_run, cloth, tmp_path, capsys, monkeypatch):
+    folder, copy = shutil.copytree(shop, tmp_path / "c"), shutil.copytree(cloth, tmp_path / "cloth")
+    paint("dots", "#000000").save(copy / "dots" / "0_0.png")
+
+    def full(*_args, **_options):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", full)
+        told = refused(capsys, patch, "encode", tiny_run, "--data", cloth, "--out", tmp_path / "l.npz")
+    assert "No space left" in told
+    assert not list(tmp_path.glob("*.npz"))
+    assert not list(tmp_path.glob(".l*"))
+    assert json.loads(saree("info", folder, "--json"))["items"] == 32
+
+
+def test_wrong_usage_exits_with_two():
+    assert runner.invoke(cli.app, ["search"]).exit_code == 2
+    assert runner.invoke(cli.app, ["serach"]).exit_code == 2

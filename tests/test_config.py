@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import pytest
+import yaml
+
+from saree_vae import config
+from saree_vae.errors import SareeError
+
+PACKAGED = sorted(path.stem for path in config.config_folder().glob("*.yaml"))
+
+
+@pytest.mark.parametrize("name", PACKAGED)
+def test_every_packaged_config_loads_and_says_only_what_differs(name):
+    resolved = config.load(name).model_dump()
+    plain = config.Config().model_dump()
+    written = yaml.safe_load((config.config_folder() / f"{name}.yaml").read_text())
+    allowed = {("model", "pretrained")}  # written out in the timm config to be seen
+    for section, values in written.items():
+        for key, value in values.items():
+            assert resolved[section][key] == value
+            assert value != plain[section][key] or (section, key) in allowed or name == "timm_mobilenet"
+
+
+def test_the_five_configs_are_packaged():
+    assert set(PACKAGED) >= {"tiny", "quickstart", "textiles", "gpu", "timm_mobilenet"}
+
+
+def test_an_override_wins_over_the_file_and_exponents_are_numbers(tmp_path):
+    file = tmp_path / "c.yaml"
+    file.write_text("train:\n  learning_rate: 1e-4\n  epochs: 7\n")
+    loaded = config.load(file, ["train.epochs=3"])
+    assert loaded.train.epochs == 3
+    assert loaded.train.learning_rate == 1e-4
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("model:\n  latent_dims: 3", "'latent_dims' is not a setting"),
+        ("model:\n  motif_dims: 3", "did you mean 'motif_dim'?"),
+        ("modle: {}", "did you mean 'model'?"),
+        ("train:\n  epochs: many", "'epochs' is 'many'"),
+        ("model:\n  image_size: 100", "expected one of 64, 96"),
+        ("model:\n  encoder: resnet", "timm:NAME"),
+        ("model:\n  likelihood: cauchy", "'gaussian'"),
+        ("- a\n- b", "expected sections"),
+        ("model: [", "not readable as YAML"),
+    ],
+)
+def test_a_mistake_is_named_with_the_file_and_what_was_expected(tmp_path, text, told):
+    file = tmp_path / "mine.yaml"
+    file.write_text(text)
+    with pytest.raises(SareeError, match="mine.yaml") as error:
+        config.load(file)
+    assert told in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("override", ["epochs=3", "train.epochs", "train.epoch=3"])
+def test_a_wrong_override_is_refused(override):
+    with pytest.raises(SareeError):
+        config.load("tiny", [override])
+
+
+def test_an_unknown_config_offers_the_packaged_ones():
+    with pytest.raises(SareeError, match="textiles"):
+        config.load("sarees")
+
+
+def test_a_resolved_config_reads_back_as_itself(tmp_path):
+    resolved = config.load("quickstart", ["model.motif_dim=12"])
+    file = tmp_path / "config.yaml"
+    file.write_text(config.save_text(resolved))
+    assert config.load(file) == resolved

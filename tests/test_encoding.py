@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+import pytest
+from conftest import paint
+
+from saree_vae import checkpoint, data
+from saree_vae.encoding import decode, encode, encode_items
+from saree_vae.errors import SareeError
+from saree_vae.latents import Latents
+
+
+@pytest.fixture(scope="module")
+def run(tiny_run) -> checkpoint.Run:
+    return checkpoint.load(tiny_run)
+
+
+@pytest.fixture
+def pictures() -> np.ndarray:
+    return np.stack([np.asarray(paint(mark, "#1f4e79", side=64)) for mark in ("stripes", "dots", "checks")])
+
+
+def test_a_picture_encodes_the_same_alone_and_in_company(run, pictures):
+    together, alone = encode(run, pictures), encode(run, pictures[1:2])
+    np.testing.assert_allclose(together.mu[1], alone.mu[0], atol=1e-5)
+    assert together.keys == ("0", "1", "2")
+
+
+def test_the_embedding_has_two_unit_halves(run, pictures):
+    latents = encode(run, pictures)
+    embedding = latents.embedding()
+    np.testing.assert_allclose(np.linalg.norm(embedding[:, : latents.motif_dim], axis=1), 1, rtol=1e-5)
+    np.testing.assert_allclose(np.linalg.norm(embedding[:, latents.motif_dim :], axis=1), 1, rtol=1e-5)
+    assert latents.motif.shape == (3, 8)
+    assert latents.colour.shape == (3, 4)
+
+
+def test_latents_written_are_the_latents_read(run, pictures, tmp_path):
+    latents = encode(run, pictures, ["a", "b/ß", "साड़ी"])
+    latents.save(tmp_path / "latents.npz")
+    back = Latents.load(tmp_path / "latents.npz")
+    assert back.keys == latents.keys
+    assert back.motif_dim == latents.motif_dim
+    np.testing.assert_array_equal(back.mu, latents.mu)
+    with np.load(tmp_path / "latents.npz") as file:
+        assert set(file.files) == {"keys", "mu", "sigma", "motif", "colour"}
+        np.testing.assert_array_equal(file["mu"][:, slice(*file["colour"])], latents.colour)
+
+
+@pytest.mark.parametrize("content", [b"", b"no archive", None])
+def test_another_file_is_no_latents_file(tmp_path, content):
+    path = tmp_path / "x.npz"
+    if content is None:
+        np.savez(path, other=np.zeros(3))
+    else:
+        path.write_bytes(content)
+    with pytest.raises(SareeError, match="not a latents file"):
+        Latents.load(path)
+
+
+def test_pictures_of_another_size_are_refused(run):
+    with pytest.raises(SareeError, match="64 x 64"):
+        encode(run, np.zeros((1, 96, 96, 3), np.uint8))
+
+
+def test_a_data_set_is_streamed_and_its_bad_pictures_named(run, cloth, tmp_path):
+    folder = shutil.copytree(cloth, tmp_path / "cloth")
+    (folder / "dots" / "1_0.png").write_bytes(b"")
+    items = data.read_data(folder).items
+    steps: list[tuple[int, int]] = []
+    latents, bad = encode_items(run, items, progress=lambda *at: steps.append(at))
+    assert len(latents) == 31
+    assert [b.key for b in bad] == ["dots/1_0.png"]
+    assert steps[-1] == (32, 32)
+    with pytest.raises(SareeError, match=r"1_0\.png"):
+        encode_items(run, items, strict=True)
+
+
+def test_decoding_gives_pictures(run, pictures):
+    assert decode(run, encode(run, pictures).mu).shape == pictures.shape
+
+
+def test_a_loaded_run_encodes_as_it_did(run, tiny_run, pictures, tmp_path):
+    moved = checkpoint.load(shutil.copytree(tiny_run, tmp_path / "moved"))
+    assert moved.fingerprint == run.fingerprint
+    np.testing.assert_array_equal(encode(moved, pictures).mu, encode(run, pictures).mu)
+
+
+def test_the_fingerprint_follows_the_weights(run, tiny_run, tmp_path):
+    other = shutil.copytree(tiny_run, tmp_path / "other")
+    weights, _ = checkpoint.load_tensors(other / "model.safetensors")
+    weights["log_scale"] += 1
+    checkpoint.save_tensors(other / "model.safetensors", weights)
+    assert checkpoint.load(other).fingerprint != run.fingerprint
+
+
+@pytest.mark.parametrize("harm", ["missing", "truncated", "not safetensors", "other config"])
+def test_a_damaged_run_is_told_in_one_sentence(tiny_run, tmp_path, harm):
+    run = shutil.copytree(tiny_run, tmp_path / "run")
+    weights = run / "model.safetensors"
+    if harm == "missing":
+        weights.unlink()
+    elif harm == "truncated":
+        weights.write_bytes(weights.read_bytes()[:5000])
+    elif harm == "not safetensors":
+        weights.write_text("hello")
+    else:
+        (run / "config.yaml").write_text("model: {image_size: 64, width: 8, motif_dim: 9, colour_dim: 4}")
+    with pytest.raises(SareeError) as error:
+        checkpoint.load(run)
+    assert str(run) in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_asking_for_a_gpu_that_is_not_there_says_so():
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU here")
+    with pytest.raises(SareeError, match="no GPU"):
+        checkpoint.pick_device("cuda")

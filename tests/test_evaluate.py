@@ -1,0 +1,311 @@
+"""Measuring: figures that are known beforehand, and what must never leak into them."""
+
+import csv
+import json
+import math
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from saree_vae.data import read_data
+from torch import nn
+
+from saree_vae import baselines, checkpoint, config, evaluate, images
+from saree_vae.errors import SareeError
+from saree_vae.latents import Latents
+from saree_vae.vae import VAE
+
+SIZE = 64
+LARGE = SIZE * 5 // 4
+CLUSTERS = ("checks", "stripes", "dots")
+SETTINGS = config.Config(model=config.Model(image_size=SIZE, width=8, motif_dim=8, colour_dim=4))
+
+
+def painted(cluster, seed):
+    """A picture of a design in two random colours, (80, 80, 3)."""
+    random = np.random.default_rng(seed)
+    ground, figure = random.integers(0, 256, (2, 3))
+    y, x = np.mgrid[:LARGE, :LARGE] + random.integers(0, 16)
+    design = {
+        "checks": (x // 8 + y // 8) % 2 == 0,
+        "stripes": x // 5 % 2 == 0,
+        "dots": (x % 16 - 8) ** 2 + (y % 16 - 8) ** 2 < 20,
+    }[cluster]
+    return np.where(design[..., None], figure, ground).astype(np.uint8)
+
+
+def flat(colour):
+    return np.broadcast_to(np.array(colour, dtype=np.uint8), (LARGE, LARGE, 3))
+
+
+def make_set(folder, pictures):
+    """A data set of (picture, cluster, item_id, split); a picture of None is an empty file."""
+    folder.mkdir()
+    with (folder / "manifest.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["path", "cluster", "item_id", "split"])
+        for number, (picture, *row) in enumerate(pictures):
+            name = f"{number:03d}.png"
+            if picture is None:
+                (folder / name).touch()
+            else:
+                Image.fromarray(np.ascontiguousarray(picture)).save(folder / name)
+            writer.writerow([name, *row])
+    return read_data(folder)
+
+
+@pytest.fixture
+def painted_set(tmp_path):
+    """36 pictures, 12 of them test; two test pictures show one piece, as do two in train."""
+    rows = []
+    for number in range(36):
+        cluster, split = CLUSTERS[number % 3], ("train", "test", "val")[number // 3 % 3 if number < 27 else number % 2]
+        rows.append(
+            (painted(cluster, number), cluster, {3: "shop:1", 4: "shop:1", 0: "other:2"}.get(number, ""), split)
+        )
+    return make_set(tmp_path / "set", rows)
+
+
+@pytest.fixture
+def run(tmp_path):
+    torch.manual_seed(0)
+    checkpoint.save(tmp_path / "run", SETTINGS, VAE(SETTINGS.model).state_dict())
+    return checkpoint.load(tmp_path / "run", device="cpu")
+
+
+class Known(nn.Module):
+    """A stand-in for a model, with one parameter so that it has a device."""
+
+    def __init__(self, **functions):
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(1))
+        for name, function in functions.items():
+            setattr(self, name, function)
+
+
+def known_run(tmp_path, motif_dim, colour_dim, **functions):
+    model = config.Model(image_size=SIZE, width=8, motif_dim=motif_dim, colour_dim=colour_dim)
+    return checkpoint.Run(tmp_path, config.Config(model=model), Known(**functions), "known")
+
+
+def use_encoder(monkeypatch, mean_of):
+    """Let `evaluate` encode each picture by mean_of(picture) -> (D,)."""
+
+    def encode(run, pictures, keys=None):
+        mu = np.stack([mean_of(picture) for picture in pictures]).astype(np.float32)
+        return Latents(tuple(map(str, range(len(mu)))), mu, np.ones_like(mu), run.config.model.motif_dim)
+
+    monkeypatch.setattr(evaluate, "encode", encode)
+
+
+def own_axis(count):
+    """Every picture gets a direction of its own in both halves: it is like itself and like nothing else."""
+    seen = {}
+
+    def mean_of(picture):
+        axis = seen.setdefault(picture.tobytes(), len(seen))
+        return np.tile(np.eye(count)[axis], 2)
+
+    return mean_of
+
+
+def row(task, name, part=""):
+    return next(row for row in task["rows"] if row["name"] == name and row["part"] == part)["figures"]
+
+
+def test_a_real_model_is_measured_on_every_task_and_the_result_is_json(run, painted_set, tmp_path):
+    moves = []
+    results = evaluate.evaluate(run, painted_set, ("all",), progress=lambda *move: moves.append(move))
+    assert json.loads(json.dumps(results, allow_nan=False)) == results | json.loads(json.dumps(results))
+    assert set(results["tasks"]) == set(evaluate.TASKS)
+    assert all("skipped" not in task for task in results["tasks"].values())
+    for task in ("retrieval", "views", "items"):
+        names = {row["name"] for row in results["tasks"][task]["rows"]}
+        simple = {"colour histogram", "LBP", "colour histogram and LBP", "PCA of pixels"}
+        assert names == {"motif and colour", "motif", "colour"} | simple
+    figures = [f for task in results["tasks"].values() for row in task["rows"] for f in row["figures"].values()]
+    assert all(f["low"] is None or f["low"] <= f["value"] <= f["high"] for f in figures)
+    assert all(0 < done <= total for _, done, total in moves)
+    assert {what: (done, total) for what, done, total in moves}["describing pictures"] == (36, 36)
+
+
+def test_the_same_seed_gives_the_same_figures_and_another_seed_other_views(run, painted_set):
+    first, again, other = (evaluate.evaluate(run, painted_set, ("views",), seed=s)["tasks"]["views"] for s in (0, 0, 1))
+    assert first == again
+    values = [[row["figures"]["R@5"]["value"] for row in task["rows"]] for task in (first, other)]
+    assert values[0] != values[1]
+
+
+def test_pca_learns_from_training_pictures_only(monkeypatch, run, painted_set):
+    learnt = []
+    monkeypatch.setattr(
+        evaluate.baselines, "pca", lambda train: learnt.extend(train) or (lambda some: np.eye(len(some)))
+    )
+    evaluate.evaluate(run, painted_set, ("retrieval",))
+    pictures = [images.read_square(item.path, SIZE) for item in painted_set.of("train")]
+    small = [baselines.shrink(picture, baselines.PCA_SIDE).tobytes() for picture in pictures]
+    assert sorted(picture.tobytes() for picture in learnt) == sorted(small)
+
+
+def test_the_query_is_never_in_the_gallery(monkeypatch, tmp_path, painted_set):
+    use_encoder(monkeypatch, own_axis(64))
+    known = known_run(tmp_path, 64, 64)
+    results = evaluate.evaluate(known, painted_set, ("retrieval", "items"))["tasks"]
+    # Nothing but itself is like a query, so whoever finds anything at rank 1 was let see itself.
+    for task, part in (("retrieval", ""), ("items", "all")):
+        assert row(results[task], "motif and colour", part)["R@1"]["value"] == 0
+
+
+def test_an_unchanged_picture_finds_itself_among_all_others(monkeypatch, tmp_path, painted_set):
+    use_encoder(monkeypatch, own_axis(64))
+    monkeypatch.setattr(evaluate.views, "evaluation_view", lambda name, image, size, **_: images.square(image, size))
+    task = evaluate.evaluate(known_run(tmp_path, 64, 64), painted_set, ("views",))["tasks"]["views"]
+    for view in ("phone_photo", "recoloured", "shuffled"):
+        for name in evaluate.OURS:
+            assert row(task, name, view)["R@1"] == {
+                "value": 1.0, "low": 1.0, "high": 1.0, "n": len(painted_set.of("test")), "best": True
+            }  # fmt: skip
+    assert task["gallery"] == len(painted_set.items)
+    assert [r["name"] for r in task["rows"] if r["meant"]] == ["motif and colour", "motif", "colour"]
+
+
+def test_only_test_pictures_ask_and_train_and_val_pictures_answer(monkeypatch, tmp_path):
+    pictures = [(painted("dots", n), "dots", "", split) for n, split in enumerate(["train", "val", "test", "test"])]
+    pictures.append((painted("dots", 9), "nowhere else", "", "test"))
+    pictures.append((painted("dots", 10), "", "", "test"))
+    use_encoder(monkeypatch, lambda picture: np.ones(8))
+    results = evaluate.evaluate(known_run(tmp_path, 4, 4), make_set(tmp_path / "set", pictures), ("retrieval",))
+    task = results["tasks"]["retrieval"]
+    assert (task["queries"], task["left_out"], task["gallery"]) == (2, 2, 2)
+    assert row(task, "motif")["R@1"]["value"] == 1  # the gallery is all of their class
+    assert row(task, "motif")["R@1"]["low"] is None  # two queries tell no interval
+
+
+def test_a_second_photograph_is_asked_for_by_test_pictures_only_and_by_item_prefix(monkeypatch, tmp_path):
+    photographs = [
+        ("a:1", "test"),
+        ("a:1", "test"),
+        ("b:1", "test"),
+        ("b:1", "test"),
+        ("b:2", "train"),
+        ("b:2", "train"),
+    ]
+    rows = [(painted("dots", n), "", item, split) for n, (item, split) in enumerate(photographs)]
+    rows.append((painted("dots", 9), "", "", "test"))
+    dataset = make_set(tmp_path / "set", rows)
+    place = {images.read_square(item.path, SIZE).tobytes(): item.item_id for item in dataset.items}
+    # The pieces of shop a are told apart, all pieces of shop b look alike, and the last is one of those.
+    use_encoder(monkeypatch, lambda p: np.tile([1.0, 0.0] if place[p.tobytes()] == "a:1" else [0.0, 1.0], 2))
+    task = evaluate.evaluate(known_run(tmp_path, 2, 2), dataset, ("items",))["tasks"]["items"]
+    assert [row(task, "motif", part)["R@1"]["n"] for part in ("all", "a", "b")] == [4, 2, 2]
+    assert [row(task, "motif", part)["R@1"]["value"] for part in ("all", "a", "b")] == [0.5, 1, 0]
+    assert row(task, "motif", "b")["R@5"]["value"] == 1
+
+
+def flat_set(tmp_path):
+    """Twelve flat colours, and an encoder whose halves both hold the picture's colour, in [0, 1]."""
+    random = np.random.default_rng(0)
+    colours = random.integers(30, 226, (12, 3))
+    return make_set(tmp_path / "set", [(flat(colour), "", "", "test") for colour in colours])
+
+
+@pytest.mark.parametrize(("half", "to_donor", "to_own"), [("colour", 0, 1), ("motif", 1, 0)])
+def test_exchange_tells_which_half_the_decoder_takes_colours_from(monkeypatch, tmp_path, half, to_donor, to_own):
+    use_encoder(monkeypatch, lambda picture: np.tile(picture[0, 0] / 255, 2))
+
+    def decode(z):
+        colour = z[:, 3:] if half == "colour" else z[:, :3]
+        return colour[:, :, None, None].expand(-1, -1, SIZE, SIZE)
+
+    results = evaluate.evaluate(known_run(tmp_path, 3, 3, decode=decode), flat_set(tmp_path), ("exchange",))
+    donor, own, itself = results["tasks"]["exchange"]["rows"]
+    assert donor["figures"]["distance"]["value"] == pytest.approx(to_donor, abs=0.01)
+    assert own["figures"]["distance"]["value"] == pytest.approx(to_own, abs=0.01)
+    assert itself["figures"]["distance"]["value"] == pytest.approx(0, abs=0.01)
+    assert donor["figures"]["distance"]["n"] == 12
+
+
+def test_likelihood_adds_up_and_counts_the_units_in_use(tmp_path):
+    values = 3 * SIZE * SIZE
+
+    def elbo(x, generator=None):
+        kl = torch.tensor([0.5, 0.03, 0.01, 0.0, 0.021]).expand(len(x), 5)
+        return SimpleNamespace(recon=torch.full((len(x),), values * math.log(2)), kl=kl)
+
+    known = known_run(
+        tmp_path, 3, 2,
+        elbo=elbo, encode=lambda x: SimpleNamespace(mu=x[:, :, 0, 0]),
+        decode=lambda z: z[:, :3, None, None].expand(-1, -1, SIZE, SIZE),
+    )  # fmt: skip
+    results = evaluate.evaluate(known, flat_set(tmp_path), ("likelihood",))
+    figures = {row["name"]: row["figures"]["mean"]["value"] for row in results["tasks"]["likelihood"]["rows"]}
+    assert figures["ELBO, nats"] == pytest.approx(values * math.log(2) - 0.561, rel=1e-5)
+    assert figures["KL of motif, nats"] == pytest.approx(0.54, rel=1e-5)
+    assert figures["KL of colour, nats"] == pytest.approx(0.021, rel=1e-5)
+    assert figures["bits per dimension"] == pytest.approx(8 - 1, abs=1e-3)  # a density of 2 saves one bit of eight
+    assert (figures["active units of motif, of 3"], figures["active units of colour, of 2"]) == (2, 1)
+    assert figures["PSNR of the reconstruction, dB"] is None  # a perfect copy: infinite, which JSON cannot say
+
+
+def test_a_task_with_nothing_to_do_says_so_in_a_sentence(run, tmp_path):
+    rows = [(painted("dots", n), "", "", split) for n, split in enumerate(["train", "train", "val", "test"])]
+    results = evaluate.evaluate(run, make_set(tmp_path / "set", rows), ("retrieval", "items", "exchange"))
+    said = {name: task["skipped"] for name, task in results["tasks"].items()}
+    assert "no class to find" in said["retrieval"]
+    assert "item_id" in said["items"]
+    assert "two test pictures" in said["exchange"]
+    assert said["items"] in evaluate.markdown(results)
+    no_test = evaluate.evaluate(run, make_set(tmp_path / "other", rows[:3]), ("all",))
+    assert {task["skipped"] for task in no_test["tasks"].values()} == {"The data set has no test pictures."}
+
+
+def test_an_unreadable_picture_is_named_and_the_rest_is_measured(run, tmp_path):
+    rows = [
+        (painted("dots", n), "dots", "", split) for n, split in enumerate(["train", "val", "test", "test", "train"])
+    ]
+    rows += [(None, "dots", "", "test"), (None, "dots", "", "train")]
+    results = evaluate.evaluate(run, make_set(tmp_path / "set", rows), ("retrieval", "views"))
+    assert [bad["key"] for bad in results["data"]["unreadable"]] == ["005.png", "006.png"]
+    assert results["tasks"]["retrieval"]["queries"] == results["tasks"]["views"]["queries"] == 2
+    assert results["tasks"]["retrieval"]["gallery"] == 3
+
+
+def test_an_unknown_task_is_refused_by_name(run, painted_set):
+    with pytest.raises(SareeError, match="'retreival' is not a task; known: retrieval, views"):
+        evaluate.evaluate(run, painted_set, ("retreival",))
+
+
+def test_the_best_of_each_part_and_column_is_bold_ties_included():
+    table = [
+        evaluate._row("", name, {"R@1": {"value": value, "low": None, "high": None, "n": 5}})
+        for name, value in (("motif", 0.5), ("LBP", 0.5), ("colour", 0.25))
+    ]
+    task = {"about": "About.", "queries": 5, "rows": evaluate._best_marked(table), "notes": []}
+    text = evaluate.markdown({"tasks": {"retrieval": task}})
+    assert "| motif | **0.500** |" in text
+    assert "| LBP | **0.500** |" in text
+    assert "| colour | 0.250 |" in text
+
+
+def test_the_model_card_tells_the_results_worst_first_and_draws_the_mistakes(run, tmp_path):
+    rows = [(painted(cluster, n), cluster, "", split) for n, (cluster, split) in enumerate(
+        [(cluster, split) for cluster in CLUSTERS for split in ("train", "train", "val", "test", "test")])]  # fmt: skip
+    rows += [(painted("dots", 90 + n), "wild | <b>card</b>", "", split) for n, split in enumerate(["train", "test"])]
+    dataset = make_set(tmp_path / "set", rows)
+    results = evaluate.evaluate(run, dataset, ("all",))
+    (run.path / "metrics.jsonl").write_text('{"epoch": 1, "images_per_s": 7.0}\n{"epoch": 2, "images_per_s": 7.0}\n')
+    card = evaluate.write_model_card(run, dataset, results).read_text(encoding="utf-8")
+    assert run.fingerprint in card
+    assert dataset.digest() in card
+    assert evaluate.markdown(results) in card
+    table = results["tasks"]["retrieval"]["by_cluster"]
+    recalls = [row["figures"]["R@1"]["value"] for row in table]
+    assert recalls == sorted(recalls)
+    names = [row["name"].replace("|", "\\|").replace("<", "\\<").replace(">", "\\>") for row in table]
+    positions = [card.index(f"| {name} | ") for name in names]
+    assert positions == sorted(positions)
+    assert "<b>" not in card.replace("\\<b", "")
+    assert "2 epochs at 7 pictures a second (median): about 0.0 minutes" in card
+    assert (run.path / "failures.png").exists() == bool(results["tasks"]["retrieval"]["failures"])

@@ -1,0 +1,184 @@
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+
+from saree_vae import checkpoint, config, data, train
+from saree_vae.errors import SareeError
+
+
+def silent(_: str) -> None: ...
+
+
+def fit(cloth, run, *overrides, **options):
+    return train.train(config.load("tiny", overrides), data.read_data(cloth), run, **({"tell": silent} | options))
+
+
+def weights(run):
+    return checkpoint.load_tensors(run / "model.safetensors")[0]
+
+
+def test_a_run_folder_holds_what_the_design_says(tiny_run):
+    rows = [json.loads(line) for line in (tiny_run / "metrics.jsonl").read_text().splitlines()]
+    assert [row["epoch"] for row in rows] == [1, 2]
+    assert {"reconstruct", "swap", "contrast_motif", "contrast_colour", "images_per_s", "val_phone_photo"} <= set(rows[-1])
+    assert (tiny_run / "config.yaml").exists()
+    assert (tiny_run / "last" / "state.safetensors").exists()
+    assert (tiny_run / "pictures" / "epoch_0002.png").exists()
+
+
+def test_training_learns(cloth, tmp_path):
+    fit(cloth, tmp_path / "run", "train.epochs=12", "train.pictures_every=12")
+    rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert rows[-1]["contrast_motif"] < rows[0]["contrast_motif"] - 0.1
+    assert rows[-1]["reconstruct"] < rows[0]["reconstruct"] - 0.2
+
+
+def test_the_same_seed_trains_the_same_model_and_another_does_not(cloth, tiny_run, tmp_path):
+    again, other = fit(cloth, tmp_path / "again"), fit(cloth, tmp_path / "other", "train.seed=1")
+    for name, value in weights(tiny_run).items():
+        torch.testing.assert_close(weights(again)[name], value, rtol=1e-4, atol=1e-5)
+    assert any(not torch.equal(weights(other)[name], value) for name, value in weights(tiny_run).items())
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("after", [1, 2, 3])  # within an epoch, at its end, within the next
+def test_an_interrupted_run_resumes_to_the_result_of_an_uninterrupted_one(cloth, tiny_run, tmp_path, after, workers):
+    def interrupt(at: train.Progress) -> None:
+        if at.step == after:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    run, plain = tmp_path / "run", weights(tiny_run)
+    with pytest.raises(SareeError, match=f"stopped after step {after} of 4.*--resume"):
+        fit(cloth, run, f"train.workers={workers}", watch=interrupt)
+    fit(cloth, run, f"train.workers={workers}", resume=True)
+    for name, value in weights(run).items():
+        torch.testing.assert_close(value, plain[name], rtol=1e-4, atol=1e-5)
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert [row["epoch"] for row in rows] == [1, 2]
+
+
+def test_a_finished_run_resumes_to_itself(cloth, tiny_run, tmp_path):
+    run = shutil.copytree(tiny_run, tmp_path / "run")
+    before = (run / "model.safetensors").read_bytes()
+    fit(cloth, run, resume=True)
+    assert (run / "model.safetensors").read_bytes() == before
+
+
+def test_a_killed_run_keeps_its_last_epoch_and_goes_on(cloth, tmp_path):
+    run = tmp_path / "run"
+    command = [sys.executable, "-m", "apps.cli", "train", "--config", "tiny", "--data", str(cloth), "--out", str(run)]
+    process = subprocess.Popen([*command, "--set", "train.epochs=400"], stderr=subprocess.DEVNULL)
+    state = run / "last" / "state.safetensors"
+    until = time.monotonic() + 90
+    while not state.exists() and time.monotonic() < until:
+        time.sleep(0.05)
+    process.kill()
+    process.wait()
+    assert state.exists()
+    checkpoint.load(run)
+    _, about = checkpoint.load_tensors(state)
+    told: list[str] = []
+    steps: list[int] = []
+    with pytest.raises(SareeError, match="stopped"):
+        fit(cloth, run, "train.epochs=400", resume=True, tell=told.append, watch=lambda at: (steps.append(at.step), os.kill(os.getpid(), signal.SIGINT)))
+    assert f"going on from step {about['step']}" in told[0]
+    assert steps == [int(about["step"]) + 1]
+
+
+def test_an_existing_run_folder_is_refused_and_left_alone(cloth, tiny_run):
+    before = {path: path.stat().st_mtime_ns for path in tiny_run.rglob("*")}
+    with pytest.raises(SareeError, match="exists and is not empty; add --resume"):
+        fit(cloth, tiny_run)
+    assert {path: path.stat().st_mtime_ns for path in tiny_run.rglob("*")} == before
+
+
+@pytest.mark.parametrize("change", ["settings", "data"])
+def test_resuming_something_else_is_refused(cloth, tiny_run, tmp_path, change):
+    folder = shutil.copytree(cloth, tmp_path / "cloth")
+    run = shutil.copytree(tiny_run, tmp_path / "run")
+    if change == "data":
+        manifest = folder / "manifest.csv"
+        manifest.write_text("\n".join(manifest.read_text().splitlines()[:-1]) + "\n")
+    with pytest.raises(SareeError, match=f"other {change}"):
+        fit(folder, run, *(["train.learning_rate=0.5"] if change == "settings" else []), resume=True)
+
+
+def test_a_loss_that_explodes_stops_with_the_step_the_term_and_a_remedy(cloth, tmp_path):
+    with pytest.raises(SareeError, match=r"stopped at step \d+: the term '\w+' is .* lower train.learning_rate"):
+        fit(cloth, tmp_path / "run", "train.learning_rate=1e12", "train.clip=1e12", "train.epochs=6", "train.warmup=0")
+
+
+def test_nan_is_caught_before_it_reaches_the_weights(cloth, tmp_path, monkeypatch):
+    def broken(views, generator=None):
+        out = plain(views, generator)
+        return out._replace(swap=out.swap * (float("nan") if len(calls) >= 2 else 1)) if not calls.append(1) else out
+
+    calls: list[int] = []
+    from saree_vae.vae import VAE
+
+    plain_forward = VAE.forward
+
+    def plain(views, generator=None):
+        return plain_forward(model[0], views, generator)
+
+    model: list = []
+    monkeypatch.setattr(VAE, "forward", lambda self, v, g=None: (model.clear(), model.append(self), broken(v, g))[-1])
+    with pytest.raises(SareeError, match="the term 'swap' is nan"):
+        fit(cloth, tmp_path / "run", "train.epochs=3")
+
+
+def test_collapse_is_told_with_a_remedy(cloth, tmp_path):
+    told: list[str] = []
+    fit(cloth, tmp_path / "run", "objective.beta=1e7", "objective.kl_warmup=0", "train.epochs=8", tell=told.append)
+    assert any("dimensions are active" in line and "objective.beta" in line for line in told)
+
+
+def test_a_set_without_enough_pictures_is_refused(tmp_path):
+    from conftest import paint
+
+    paint("dots", "red").save(tmp_path / "one.png")
+    with pytest.raises(SareeError, match="at least 2"):
+        fit(tmp_path, tmp_path / "run")
+
+
+def test_a_bad_picture_is_named_and_training_goes_on_unless_strict(cloth, tmp_path):
+    folder = shutil.copytree(cloth, tmp_path / "cloth")
+    (folder / "dots" / "1_0.png").write_bytes(b"not a picture")
+    told: list[str] = []
+    fit(folder, tmp_path / "run", tell=told.append)
+    assert any("dots/1_0.png" in line for line in told)
+    with pytest.raises(SareeError, match=r"1_0\.png"):
+        fit(folder, tmp_path / "strict", strict=True)
+
+
+def test_the_plan_shows_every_picture_once_an_epoch_and_processes_share_it():
+    settings = config.Train(epochs=2, batch_size=8)
+    whole = list(train.Plan(24, settings, 0, 0, 1))
+    for epoch in (0, 1):
+        seen = [index for batch in whole for e, index in batch if e == epoch]
+        assert sorted(seen) == list(range(24))
+    assert whole[:3] != whole[3:]
+    halves = [list(train.Plan(24, settings, 0, rank, 2)) for rank in (0, 1)]
+    for batch, first, second in zip(whole, *halves, strict=True):
+        assert sorted(batch) == sorted(first + second)
+    assert list(train.Plan(24, settings, 4, 0, 1)) == whole[4:]
+
+
+def test_two_processes_train_one_model(cloth, tmp_path):
+    run = tmp_path / "run"
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m", "apps.cli"]
+    command += ["train", "--config", "tiny", "--data", str(cloth), "--out", str(run), "--set", "train.device=cpu"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    assert done.returncode == 0, done.stderr
+    rows = (run / "metrics.jsonl").read_text().splitlines()
+    assert len(rows) == 2
+    assert checkpoint.load(run).model.latent_dim == 12
