@@ -69,8 +69,8 @@ class Train(Section):
     """How it is learned."""
 
     epochs: int = Field(40, ge=1, description="Passes over the training pictures.")
-    batch_size: int = Field(128, ge=2, description="Pictures in a step, over all processes.")
-    learning_rate: float = Field(2e-3, gt=0, description="Peak AdamW learning rate.")
+    batch_size: int = Field(64, ge=2, description="Pictures in a step, over all processes.")
+    learning_rate: float = Field(1.5e-3, gt=0, description="Peak AdamW learning rate.")
     weight_decay: float = Field(0.02, ge=0, description="AdamW weight decay.")
     warmup: float = Field(0.05, ge=0, lt=1, description="Share of steps over which the learning rate rises.")
     clip: float = Field(5.0, gt=0, description="Largest gradient norm; longer gradients are shortened to it.")

@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
@@ -140,17 +141,15 @@ def _retrieval(bench: _Bench) -> dict:
 
 def _views(bench: _Bench) -> dict:
     items, stored = bench.everything
-    targets = [i for i, item in enumerate(items) if item.split == "test"]
-    where = {items[i].key: i for i in targets}
-    size = bench.size
     asked, large = bench.large_tests
-    targets = [where[item.key] for item in asked]
+    place = {item.key: i for i, item in enumerate(items)}
+    targets = [place[item.key] for item in asked]
     table = []
     for view in views.NAMES:
         queries: dict[str, list[np.ndarray]] = {name: [] for name in stored}
         for start in range(0, len(large), BATCH):
             part = range(start, min(start + BATCH, len(large)))
-            made = [views.evaluation_view(view, large[i], size, index=i, seed=bench.seed) for i in part]
+            made = [views.evaluation_view(view, large[i], bench.size, index=i, seed=bench.seed) for i in part]
             for name, rows in bench.describe(np.stack(made)).items():
                 queries[name].append(rows)
             bench.progress(f"finding {view.replace('_', ' ')} views", part.stop, len(large))
@@ -608,6 +607,4 @@ def _code() -> str:
         )
         return f"code of commit `{head.stdout.strip()}`"
     except (OSError, subprocess.CalledProcessError):  # no git, or the package lies in no repository of its own
-        from . import __version__
-
-        return f"saree-vae {__version__}"
+        return f"saree-vae {sys.modules[__package__].__version__}"

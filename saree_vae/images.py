@@ -74,6 +74,13 @@ def read_image(source: str | Path | bytes, *, min_side: int | None = None, max_p
         return np.array(picture)  # (H, W, 3), a copy that may be written to
 
 
+def image_size(source: str | Path | bytes) -> tuple[int, int]:
+    """(width, height) in pixels as stored, from the header alone. Raises ImageError as `read_image` does."""
+    name = "image" if isinstance(source, bytes) else str(source)
+    with _plain_words(name), _opened(source) as file:
+        return _read_header(file, name).size
+
+
 def square(image: np.ndarray, size: int) -> np.ndarray:
     """The central square of an (H, W, 3) uint8 image as (size, size, 3) uint8, area-averaged when it shrinks."""
     height, width = image.shape[:2]

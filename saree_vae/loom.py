@@ -904,10 +904,11 @@ def _inks(design: Design, ground: str, part: str, *, zari: bool) -> dict[str, tu
     second = next((c for c in colours[1:] if _distance(c, under) > 85 and _distance(c, main) > 60), (under + main) // 2)
     dark = under * 45 // 100
     metal = np.array(ZARI[design.zari])
+    if _distance(metal, under) < 75:  # gold on yellow would vanish: it is set off as old, darker zari
+        metal = metal * 55 // 100
     zari = zari and design.zari != "none"
     roles = {"ground": under, "main": metal if zari else main, "second": second, "dark": dark}
-    roles |= {"colour": main, "metal": metal if design.zari != "none" else main, "other": colours[2]}
-    roles["body"], roles["border"] = colours[2], colours[3]
+    roles |= {"metal": metal if design.zari != "none" else main, "body": colours[2]}
     if part == "zari":
         shiny = {"main"} if zari else set()
         shiny |= {"metal"} if design.zari != "none" else set()

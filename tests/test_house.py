@@ -14,7 +14,8 @@ FLOORS = [
     "errors files config images latents distributions metrics where",
     "data views loom networks objective index baselines sheets",
     "vae",
-    "checkpoint encoding catalogue",
+    "checkpoint",
+    "encoding catalogue",
     "train evaluate report indexing",
 ]
 FLOOR = {name: level for level, names in enumerate(FLOORS) for name in names.split()}
