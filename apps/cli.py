@@ -114,9 +114,8 @@ def train(
 
     Several processes: torchrun --standalone --nproc_per_node=2 -m apps.cli train ...
     """
-    from saree_vae.data import read_data
-
     from saree_vae import config as configs
+    from saree_vae.data import read_data
     from saree_vae.train import train as learn
 
     resolved = configs.load(config, settings or [])
@@ -135,9 +134,8 @@ def encode(
     device: DeviceOption = "auto",
 ) -> None:
     """Write the latents of every picture: keys, mu, sigma, and the bounds of the slices "motif" and "colour"."""
-    from saree_vae.data import read_data
-
     from saree_vae import checkpoint
+    from saree_vae.data import read_data
     from saree_vae.encoding import encode_items
 
     loaded, dataset = checkpoint.load(run, device), read_data(data, strict=strict)
@@ -157,9 +155,8 @@ def index(
     device: DeviceOption = "auto",
 ) -> None:
     """Make a catalogue that searches on its own, or bring one up to date; interrupted, call it again."""
-    from saree_vae.data import read_data
-
     from saree_vae import checkpoint
+    from saree_vae.data import read_data
     from saree_vae.indexing import index as fill
 
     loaded, dataset = checkpoint.load(run, device), read_data(data, strict=strict)
@@ -177,12 +174,11 @@ def search(
     motif: Annotated[float, typer.Option(help="Weight of the motif half.", min=0)] = 1.0,
     colour: Annotated[float, typer.Option(help="Weight of the colour half.", min=0)] = 1.0,
     where: Annotated[
-        str | None, typer.Option(metavar="EXPR", help="Only items that match: \"cluster == 'paithani' and year > 1950\".")
+        str | None,
+        typer.Option(metavar="EXPR", help="Only items that match: \"cluster == 'paithani' and year > 1950\"."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
-    sheet: Annotated[
-        Path | None, typer.Option(metavar="PNG", help="Also draw the query and what was found.")
-    ] = None,
+    sheet: Annotated[Path | None, typer.Option(metavar="PNG", help="Also draw the query and what was found.")] = None,
     device: DeviceOption = "auto",
 ) -> None:
     """Find the pieces that look most like a picture.
@@ -202,7 +198,9 @@ def search(
             title = f"motif {motif:g} · colour {colour:g}" + (f" · {where}" if where else "")
             sheets.save(sheets.search_sheet(tiles, hits, opened.thumbnail, title=title), sheet)
     if as_json:
-        print_json({"catalogue": str(catalogue), "query": [str(p) for p in pictures], "hits": [asdict(h) for h in hits]})
+        print_json(
+            {"catalogue": str(catalogue), "query": [str(p) for p in pictures], "hits": [asdict(h) for h in hits]}
+        )
     else:
         print_hits(hits)
     if sheet:
@@ -236,15 +234,16 @@ def evaluate(
     task: Annotated[
         list[str] | None, typer.Option(help="retrieval, views, items, exchange, likelihood or all; may be repeated.")
     ] = None,
-    json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Also write the figures here.")] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Also write the figures here.")
+    ] = None,
     seed: SeedOption = 0,
     device: DeviceOption = "auto",
 ) -> None:
     """Measure a run on the test split, beside colour histogram, LBP, both and PCA; writes the run's model card."""
-    from saree_vae.data import read_data
-
     from saree_vae import checkpoint
     from saree_vae import evaluate as measuring
+    from saree_vae.data import read_data
     from saree_vae.files import atomic_write
 
     loaded, dataset = checkpoint.load(run, device), read_data(data)
@@ -316,7 +315,9 @@ def training_bar() -> Iterator[tuple[Callable, Callable[[str], None]]]:
 
 def epoch_line(row: dict) -> str:
     """One epoch in a line: what was minimised and, when measured, how often a changed picture found itself."""
-    terms = ", ".join(f"{name} {row[name]:.3f}" for name in ("reconstruct", "swap", "contrast_motif", "contrast_colour"))
+    terms = ", ".join(
+        f"{name} {row[name]:.3f}" for name in ("reconstruct", "swap", "contrast_motif", "contrast_colour")
+    )
     line = f"epoch {row['epoch']}: {terms}; {row['images_per_s']:.0f} images/s"
     if "val_phone_photo" in row:
         found = ", ".join(f"{name} {row[f'val_{name}']:.2f}" for name in ("phone_photo", "recoloured", "shuffled"))

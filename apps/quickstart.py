@@ -85,7 +85,7 @@ def _trained(dataset: data.DataSet, folder: Path) -> checkpoint.Run:
 
 
 def _pictures(run: checkpoint.Run, dataset: data.DataSet, catalogue: Path) -> dict[str, tuple[str, str, bytes]]:
-    """Sections of the report, as (title, caption, PNG): search sheets by each half, what the decoder draws, the views."""
+    """Sections of the report, as (title, caption, PNG): search sheets by half, what the decoder draws, the views."""
     asking = _spread(dataset.of("test") or dataset.of("val") or dataset.items, 8)
     size = run.config.model.image_size
     pictures = data.load(asking, round(size * train.MARGIN))
@@ -97,8 +97,8 @@ def _pictures(run: checkpoint.Run, dataset: data.DataSet, catalogue: Path) -> di
     grids = {
         "drawn": (
             "What the decoder draws",
-            "From the top: pictures that the model never trained on; their reconstructions; the same motifs in the colours "
-            "of the next picture to the right.",
+            "From the top: pictures that the model never trained on; their reconstructions; the same motifs in the "
+            "colours of the next picture to the right.",
             _drawn(run, clean),
         ),
         "training_views": (
@@ -179,5 +179,8 @@ def _next_steps(where: Path, out: Path, dataset: data.DataSet) -> list[tuple[str
     return [
         ("the same design in other colours", f"saree-vae search {catalogue} {picture} --colour 0 --sheet found.png"),
         ("look your data set over", f"saree-vae check {where}"),
-        ("a better model, in under 45 minutes", f"saree-vae train --config textiles --data {where} --out runs/textiles"),
+        (
+            "a better model, in under 45 minutes",
+            f"saree-vae train --config textiles --data {where} --out runs/textiles",
+        ),
     ]

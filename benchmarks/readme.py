@@ -1,6 +1,6 @@
 """Write the README's figures from what `evaluate` and `throughput.py` wrote, so that no number is typed.
 
-    python benchmarks/readme.py [--check]
+python benchmarks/readme.py [--check]
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ RESULTS = ROOT / "benchmarks" / "results"
 START, END = "<!-- figures: written by benchmarks/readme.py -->\n", "<!-- end of figures -->"
 
 TEXTILES = """\
-On {test:,} test photographs of craft textiles ({train:,} to train on, labels unused in training), one run from scratch on 2 CPU
-cores. Every figure stands beside four baselines measured on the same pictures.
+On {test:,} test photographs of craft textiles ({train:,} to train on, labels unused in training), one run from scratch
+on 2 CPU cores. Every figure stands beside four baselines measured on the same pictures.
 
     saree-vae train --config textiles --data textiles/manifest.csv --out runs/textiles
     saree-vae evaluate runs/textiles --data textiles/manifest.csv --json benchmarks/results/textiles.json

@@ -2,9 +2,9 @@
 
     python benchmarks/throughput.py --data D [--config textiles] [--json out.json]
 
-Training is compared with the same network fed the same batch again and again, without loader and views; search with
-FAISS itself on the same vectors. Speeds depend on the machine and on what else runs there; the ratios less so: each is the
-median of rounds that alternate between the two sides.
+Training is compared with the same network fed one batch again and again, without loader and views; search with the very
+FAISS index inside ours. Speeds depend on the machine and on what else runs there, the ratios less so: each is the
+median over rounds in which the sides take turns.
 """
 
 from __future__ import annotations
@@ -15,14 +15,16 @@ import json
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import faiss
 import numpy as np
 import torch
 
 from saree_vae import checkpoint, config, data, images, train
 from saree_vae.encoding import encode
+from saree_vae.index import LatentIndex
 from saree_vae.latents import unit
 from saree_vae.vae import VAE
 
@@ -57,62 +59,58 @@ def decoding(items: tuple[data.Item, ...], settings: config.Config) -> dict[str,
 
 
 def training(items: tuple[data.Item, ...], settings: config.Config) -> dict[str, float]:
-    """The loader alone, the network alone, and both, on the same pictures."""
+    """The loader alone, the network alone, and both together, on the same pictures."""
     pictures = data.load(items, round(settings.model.image_size * train.MARGIN)).images
-    long = settings.train.model_copy(update={"epochs": 10_000})
-    settings = settings.model_copy(update={"train": long})
-    train._keep_freed_memory()
-    fabric = train._fabric(long)
-    model = VAE(settings.model).to(memory_format=torch.channels_last)
-    stepper, optimizer = fabric.setup(model, torch.optim.AdamW(model.parameters(), lr=1e-4))
-    batch = long.batch_size if len(pictures) >= long.batch_size else len(pictures)
-    steps = 8
+    settings = settings.model_copy(update={"train": settings.train.model_copy(update={"epochs": 10_000})})
+    plan = train.Plan(len(pictures), settings.train, 0, 0, 1)
+    learn, device = _learner(settings)
+    steps, ahead = 10, 8 * max(1, settings.train.workers)  # `ahead`: more than the loader makes before it is asked
 
-    def learn(one: dict) -> None:
-        tensors = {name: train.to_tensor(array, fabric.device) for name, array in one.items()}
-        terms = train._terms(stepper(tensors, torch.Generator(fabric.device).manual_seed(0)), settings, 0.5, lambda r: r)
+    def stream() -> Iterator[dict]:
+        return iter(train._loader(settings, pictures, plan, device))
+
+    batches = stream()
+    one = next(batches)
+    for _ in itertools.islice(batches, ahead):
+        pass
+    loading = timed(lambda: list(itertools.islice(batches, 2 * steps))) / (2 * steps)
+    batches = None  # ends its workers: they would take from the network's time
+    for _ in range(3):
+        learn(one)
+    times = []
+    for _ in range(ROUNDS):
+        alone = timed(lambda: [learn(one) for _ in range(steps)])
+        batches = stream()
+        for batch in itertools.islice(batches, ahead):
+            learn(batch)
+        times.append((alone, timed(lambda: [learn(batch) for batch in itertools.islice(batches, steps)])))  # noqa: B023
+        batches = None
+    return {
+        "loader_images_per_s": plan.batch / loading,
+        "network_alone_images_per_s": plan.batch * steps / statistics.median(alone for alone, _ in times),
+        "train_images_per_s": plan.batch * steps / statistics.median(both for _, both in times),
+        "train_over_network_alone": statistics.median(alone / both for alone, both in times),
+    }
+
+
+def _learner(settings: config.Config) -> tuple[Callable[[dict], None], str]:
+    """One training step as `train` does it, and the device it runs on."""
+    train._keep_freed_memory()
+    fabric = train._fabric(settings.train)
+    model = VAE(settings.model).to(memory_format=torch.channels_last).train()
+    stepper, optimizer = fabric.setup(model, torch.optim.AdamW(model.parameters(), lr=1e-4))
+
+    def learn(batch: dict) -> None:
+        tensors = {name: train.to_tensor(array, fabric.device) for name, array in batch.items()}
+        noise = torch.Generator(fabric.device).manual_seed(0)
+        terms = train._terms(stepper(tensors, noise), settings, 0.5, lambda rows: rows)
         optimizer.zero_grad()
-        fabric.backward(sum(terms[name] for name in train.WEIGHTED))
-        fabric.clip_gradients(stepper, optimizer, max_norm=1.0)
+        fabric.backward(sum(getattr(settings.objective, name) * terms[name] for name in train.WEIGHTED))
+        fabric.clip_gradients(stepper, optimizer, max_norm=settings.train.clip)
         optimizer.step()
         terms["reconstruct"].item()  # waits for the device
 
-    plan = train.Plan(len(pictures), long, 0, 0, 1)
-    loader = train._loader(settings, pictures, plan, fabric.device.type)
-    began = time.perf_counter()
-    stream = iter(loader)
-    same = next(stream)
-    ahead = (loader.prefetch_factor or 0) * max(1, loader.num_workers)  # batches that were made before we looked
-    for _ in itertools.islice(stream, ahead + steps):
-        pass
-    loading = (time.perf_counter() - began) / (1 + ahead + steps)
-    for _ in range(3):
-        learn(same)
-
-    def piped() -> None:
-        for one in itertools.islice(stream, steps):
-            learn(one)
-
-    def alone() -> None:
-        for _ in range(steps):
-            learn(same)
-
-    # While the network runs alone, no worker may be making views: each side has the machine to itself.
-    with_views, network = [], []
-    for _ in range(ROUNDS):
-        stream = iter(train._loader(settings, pictures, plan, fabric.device.type))
-        for one in itertools.islice(stream, ahead + 1):  # use up what was made ahead
-            learn(one)
-        with_views.append(timed(piped))
-        del stream
-        network.append(timed(alone))
-    per_step = statistics.median(with_views) / steps
-    ratio = statistics.median(a / b for a, b in zip(network, with_views, strict=True))
-    return {
-        "loader_images_per_s": batch / loading,
-        "train_images_per_s": batch / per_step,
-        "train_over_network_alone": ratio,
-    }
+    return learn, fabric.device.type
 
 
 def encoding(settings: config.Config) -> dict[str, float]:
@@ -122,7 +120,10 @@ def encoding(settings: config.Config) -> dict[str, float]:
     size = settings.model.image_size
     pictures = np.random.default_rng(0).integers(0, 256, (256, size, size, 3), dtype=np.uint8)
     encode(run, pictures)
-    return {"encode_images_per_s": len(pictures) / statistics.median(timed(lambda: encode(run, pictures)) for _ in range(ROUNDS))}
+    return {
+        "encode_images_per_s": len(pictures)
+        / statistics.median(timed(lambda: encode(run, pictures)) for _ in range(ROUNDS))
+    }
 
 
 def searching(settings: config.Config) -> dict[str, float]:

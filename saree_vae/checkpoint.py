@@ -16,7 +16,9 @@ from .errors import SareeError
 from .files import atomic_write
 from .vae import VAE
 
-PREPROCESSING = "central square, area-resampled, sRGB / 255; 1"  # part of the fingerprint: change the number with the code
+PREPROCESSING = (
+    "central square, area-resampled, sRGB / 255; 1"  # part of the fingerprint: change the number with the code
+)
 
 
 @dataclass(frozen=True)
@@ -49,14 +51,18 @@ def load(run: str | Path, device: str = "auto") -> Run:
     run = Path(run)
     weights_file = run / "model.safetensors"
     if not weights_file.is_file() or not (run / "config.yaml").is_file():
-        raise SareeError(f"{run}: not a run folder: expected model.safetensors and config.yaml, as `saree-vae train` writes")
+        raise SareeError(
+            f"{run}: not a run folder: expected model.safetensors and config.yaml, as `saree-vae train` writes"
+        )
     settings = config.load(run / "config.yaml")
     weights, _ = load_tensors(weights_file)
     model = VAE(settings.model.model_copy(update={"pretrained": False}))  # the weights are all in the run
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:
-        raise SareeError(f"{weights_file}: does not fit {run / 'config.yaml'}: {str(error).splitlines()[1].strip()}") from None
+        raise SareeError(
+            f"{weights_file}: does not fit {run / 'config.yaml'}: {str(error).splitlines()[1].strip()}"
+        ) from None
     return Run(run, settings, model.to(pick_device(device)).eval(), fingerprint(weights_file, settings.model))
 
 

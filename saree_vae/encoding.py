@@ -61,7 +61,9 @@ def encode_items(
         if progress:
             progress(done + len(bad), len(items))
     if not parts:
-        raise SareeError(f"none of {len(items)} pictures could be read" + (f" ({bad[0].key}: {bad[0].reason})" if bad else ""))
+        raise SareeError(
+            f"none of {len(items)} pictures could be read" + (f" ({bad[0].key}: {bad[0].reason})" if bad else "")
+        )
     keys = tuple(key for part in parts for key in part.keys)
     mu, sigma = np.concatenate([part.mu for part in parts]), np.concatenate([part.sigma for part in parts])
     return Latents(keys, mu, sigma, parts[0].motif_dim), tuple(bad)

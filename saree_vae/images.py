@@ -95,7 +95,7 @@ def read_square(source: str | Path | bytes, size: int) -> np.ndarray:
 
 
 def thumbnail(image: np.ndarray, side: int = 192) -> bytes:
-    """The whole (H, W, 3) uint8 picture as a JPEG whose longest side is `side` pixels (smaller ones are not enlarged)."""
+    """The whole (H, W, 3) uint8 picture as a JPEG whose longest side is `side` pixels (or less: none is enlarged)."""
     height, width = image.shape[:2]
     scale = min(1.0, side / max(height, width))
     small = _resized(image, (max(1, round(width * scale)), max(1, round(height * scale))), (0, 0, width, height))
@@ -192,7 +192,7 @@ def _what_it_is(head: bytes) -> str:
 
 @contextmanager
 def _opened(source: str | Path | bytes) -> Iterator[BinaryIO]:
-    with BytesIO(source) if isinstance(source, bytes) else open(source, "rb") as file:
+    with BytesIO(source) if isinstance(source, bytes) else Path(source).open("rb") as file:
         yield file
 
 

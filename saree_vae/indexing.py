@@ -68,7 +68,9 @@ def index(
             if progress:
                 progress(done, len(dataset.items))
         if not catalogue.keys():
-            raise SareeError(f"{dataset.root}: none of {len(dataset.items)} pictures could be read ({bad[0].key}: {bad[0].reason})")
+            raise SareeError(
+                f"{dataset.root}: none of {len(dataset.items)} pictures could be read ({bad[0].key}: {bad[0].reason})"
+            )
     return Indexed(stored, unchanged, tuple(bad))
 
 
@@ -116,7 +118,9 @@ def _in_batches(
         reading: deque = deque()
         done = 0
         for start in range(0, len(items) + BATCH, BATCH):
-            reading.append([pool.submit(_read, item, size, known.get(item.key)) for item in items[start : start + BATCH]])
+            reading.append(
+                [pool.submit(_read, item, size, known.get(item.key)) for item in items[start : start + BATCH]]
+            )
             if start:
                 batch = [future.result() for future in reading.popleft()]
                 done += len(batch)

@@ -1,7 +1,8 @@
-"""The networks: a motif encoder that sees structure, a colour encoder that cannot, and a decoder that mixes a palette."""
+"""The networks: a motif encoder that sees structure, a colour encoder that cannot, a decoder that mixes a palette."""
 
 from __future__ import annotations
 
+import itertools
 import os
 from pathlib import Path
 
@@ -74,8 +75,8 @@ class TimmFeatures(nn.Module):
 class MotifEncoder(nn.Module):
     """Images (B, 3, H, W) in [0, 1] -> mu and raw log-variance of the motif half, (B, 2 * dim).
 
-    Mean and standard deviation of three scales say what the cloth is made of wherever it lies; a coarse grid of the last
-    scale keeps where (pooling alone lost recoloured designs, flattening alone lost classes).
+    Mean and standard deviation of three scales say what the cloth is made of, wherever it lies; a coarse grid of the
+    last scale keeps where (pooling alone lost recoloured designs, flattening alone lost classes).
     """
 
     def __init__(self, features: ConvFeatures | TimmFeatures, dim: int):
@@ -130,7 +131,7 @@ class Decoder(nn.Module):
         self.side, self.palette, self.motif_dim = size // 32, palette, motif_dim
         channels = [8 * width, 8 * width, 4 * width, 2 * width]
         self.first = nn.Linear(motif_dim, channels[0] * self.side**2)
-        self.up = nn.ModuleList(_conv(i, o) for i, o in zip(channels[:-1], channels[1:], strict=True))
+        self.up = nn.ModuleList(_conv(i, o) for i, o in itertools.pairwise(channels))
         self.last = nn.Conv2d(2 * width, 16 * (palette + 3 * scales), 3, padding=1)
         self.colours = nn.Sequential(nn.Linear(colour_dim, 256), nn.SiLU(), nn.Linear(256, 3 * palette))
 
@@ -182,6 +183,6 @@ def _timm_model(name: str, pretrained: bool | str) -> nn.Module:
     except (OSError, AttributeError, KeyError) as error:
         offline = " (HF_HUB_OFFLINE is set)" if os.environ.get("HF_HUB_OFFLINE") else ""
         raise SareeError(
-            f"timm:{name}: pretrained weights could not be loaded{offline}; give model.pretrained the path of a weights "
-            f"file, or false to start from random weights ({type(error).__name__})"
+            f"timm:{name}: pretrained weights could not be loaded{offline}; give model.pretrained the path of a "
+            f"weights file, or false to start from random weights ({type(error).__name__})"
         ) from None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import itertools
 import json
+import logging
 import math
 import os
 import signal
@@ -65,8 +66,8 @@ def train(
 ) -> Path:
     """Train on the `train` split, watch the `val` split, and write the run folder.
 
-    The averaged weights go to `model.safetensors` after every epoch, all that resuming needs to `last/`. Order, views and
-    noise depend only on (seed, epoch, picture), so an interrupted and resumed run ends where an uninterrupted one does.
+    The averaged weights go to `model.safetensors` after every epoch, all that resuming needs to `last/`. Order, views
+    and noise depend only on seed, epoch and picture, so a resumed run ends where an uninterrupted one does.
 
     Args:
         strict: stop at the first picture that cannot be read, instead of leaving it out and saying so.
@@ -74,7 +75,7 @@ def train(
         tell: takes warnings and remarks for people.
 
     Raises:
-        SareeError: the run folder is taken, too few pictures, a loss that is not finite or explodes, or an interruption.
+        SareeError: the run folder is taken, too few pictures, a loss that is not finite or explodes, an interruption.
     """
     run, settings = Path(run), config.train
     _keep_freed_memory()
@@ -152,8 +153,8 @@ def _refuse_broken(terms: dict[str, Tensor], step: int, run: Path) -> None:
         value = terms[name].item()
         if not abs(value) < EXPLODED:  # also catches NaN
             raise SareeError(
-                f"training stopped at step {step}: the term '{name}' is {value:.3g}; try a lower train.learning_rate or "
-                f"train.precision float32. The last good model is in {run}"
+                f"training stopped at step {step}: the term '{name}' is {value:.3g}; try a lower train.learning_rate "
+                f"or train.precision float32. The last good model is in {run}"
             )
 
 
@@ -206,7 +207,9 @@ class State:
         if about.get("config") != config_text(self.config):
             raise SareeError(f"{self.run} was made with other settings ({self.run / 'config.yaml'}); resume with those")
         if about.get("data") != self.digest:
-            raise SareeError(f"{self.run} was made with other data: its list of pictures, splits or clusters has changed")
+            raise SareeError(
+                f"{self.run} was made with other data: its list of pictures, splits or clusters has changed"
+            )
         parts: dict[str, dict] = {"model": {}, "average": {}, "adam": {}}
         for name, tensor in tensors.items():
             part, _, rest = name.partition(".")
@@ -224,7 +227,7 @@ class State:
 
 
 class Plan:
-    """Which pictures each step sees: lists of (epoch, index), seeded by epoch; each process takes every world-th one."""
+    """Which pictures each step sees, as (epoch, index), seeded by epoch; each process takes every world-th one."""
 
     def __init__(self, count: int, settings: Train, start: int, rank: int, world: int):
         self.count, self.start, self.rank, self.world = count, start, rank, world
@@ -301,8 +304,8 @@ def _watch(state: State, watched: np.ndarray, epoch: int, tell: Callable[[str], 
         measured[f"active_{half}"], measured[f"kl_{half}_most"] = active, float(values.max())
         if active < len(values) / 2:
             tell(
-                f"epoch {epoch}: only {active} of {len(values)} {half} dimensions are active (KL above {ACTIVE} nat): the "
-                "posterior is collapsing; lower objective.beta or raise objective.free_bits"
+                f"epoch {epoch}: only {active} of {len(values)} {half} dimensions are active (KL above {ACTIVE} nat): "
+                "the posterior is collapsing; lower objective.beta or raise objective.free_bits"
             )
     _draw(run, clean[:8], state.run / "pictures" / f"epoch_{epoch:04d}.png")
     return measured
@@ -337,7 +340,9 @@ def _draw(run: Run, clean: np.ndarray, path: Path) -> None:
     sheets.save(sheets.grid(np.concatenate(rows), len(clean)), path)
 
 
-def _pictures(config: Config, dataset: data.DataSet, strict: bool, tell: Callable[[str], None]) -> tuple[np.ndarray, np.ndarray]:
+def _pictures(
+    config: Config, dataset: data.DataSet, strict: bool, tell: Callable[[str], None]
+) -> tuple[np.ndarray, np.ndarray]:
     """Training pictures, and those watched, (N, M, M, 3) uint8 with M a margin larger than the model's size."""
     side = round(config.model.image_size * MARGIN)
     training = data.load(dataset.of("train"), side, strict=strict)
@@ -346,7 +351,10 @@ def _pictures(config: Config, dataset: data.DataSet, strict: bool, tell: Callabl
     for bad in (*dataset.bad, *training.bad, *watched.bad):
         tell(f"skipped {bad.key}: {bad.reason}")
     if len(training.images) < 2:
-        raise SareeError(f"{dataset.root}: training needs at least 2 readable pictures in the train split, found {len(training.images)}")
+        raise SareeError(
+            f"{dataset.root}: training needs at least 2 readable pictures on the train split, "
+            f"found {len(training.images)}"
+        )
     return training.images, watched.images
 
 
@@ -379,6 +387,7 @@ def _claim(run: Path, resume: bool) -> None:
 def _fabric(settings: Train) -> Fabric:
     device = checkpoint.pick_device(settings.device)
     world, here = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)  # it tells every run which precision was asked for
     half = settings.precision == "bf16" or (settings.precision == "auto" and _bf16_pays(device))
     fabric = Fabric(
         accelerator=device,

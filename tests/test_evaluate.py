@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from saree_vae.data import read_data
 from torch import nn
 
 from saree_vae import baselines, checkpoint, config, evaluate, images
+from saree_vae.data import read_data
 from saree_vae.errors import SareeError
 from saree_vae.latents import Latents
 from saree_vae.vae import VAE

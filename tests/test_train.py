@@ -29,7 +29,9 @@ def weights(run):
 def test_a_run_folder_holds_what_the_design_says(tiny_run):
     rows = [json.loads(line) for line in (tiny_run / "metrics.jsonl").read_text().splitlines()]
     assert [row["epoch"] for row in rows] == [1, 2]
-    assert {"reconstruct", "swap", "contrast_motif", "contrast_colour", "images_per_s", "val_phone_photo"} <= set(rows[-1])
+    assert {"reconstruct", "swap", "contrast_motif", "contrast_colour", "images_per_s", "val_phone_photo"} <= set(
+        rows[-1]
+    )
     assert (tiny_run / "config.yaml").exists()
     assert (tiny_run / "last" / "state.safetensors").exists()
     assert (tiny_run / "pictures" / "epoch_0002.png").exists()
@@ -89,7 +91,14 @@ def test_a_killed_run_keeps_its_last_epoch_and_goes_on(cloth, tmp_path):
     told: list[str] = []
     steps: list[int] = []
     with pytest.raises(SareeError, match="stopped"):
-        fit(cloth, run, "train.epochs=400", resume=True, tell=told.append, watch=lambda at: (steps.append(at.step), os.kill(os.getpid(), signal.SIGINT)))
+        fit(
+            cloth,
+            run,
+            "train.epochs=400",
+            resume=True,
+            tell=told.append,
+            watch=lambda at: (steps.append(at.step), os.kill(os.getpid(), signal.SIGINT)),
+        )
     assert f"going on from step {about['step']}" in told[0]
     assert steps == [int(about["step"]) + 1]
 
@@ -177,7 +186,9 @@ def test_two_processes_train_one_model(cloth, tmp_path):
     run = tmp_path / "run"
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m", "apps.cli"]
     command += ["train", "--config", "tiny", "--data", str(cloth), "--out", str(run), "--set", "train.device=cpu"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=240, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=240, env=os.environ | {"OMP_NUM_THREADS": "1"}
+    )
     assert done.returncode == 0, done.stderr
     rows = (run / "metrics.jsonl").read_text().splitlines()
     assert len(rows) == 2
