@@ -264,7 +264,7 @@ def console() -> Console:
     """Where people read: standard error, so that standard output stays clean."""
     from rich.console import Console
 
-    return Console(stderr=True, soft_wrap=True, highlight=False)
+    return Console(stderr=True, soft_wrap=True, highlight=False, markup=False)  # a path may hold [brackets]
 
 
 @contextmanager
@@ -346,7 +346,7 @@ def print_json(document: object) -> None:
 
 def tell_bad(bad) -> None:
     for one in bad:
-        console().print(f"skipped {one.key}: {one.reason}", markup=False)
+        console().print(f"skipped {one.key}: {one.reason}")
 
 
 def main() -> None:

@@ -33,25 +33,25 @@ def run(where: Path | None, out: Path, console: Console) -> None:
     Raises:
         SareeError: nothing readable, or `out` holds the run of other data.
     """
-    console.print("[bold]1/5[/] data")
+    console.print("1/5 data", style="bold")
     where = where or _rendered(out / "data")
     dataset = data.read_data(where)
     if where != out / "data":
         with bar("looking it over") as step:
-            console.print("\n".join(data.check(where, progress=step).lines()), markup=False)
-    console.print("[bold]2/5[/] training")
+            console.print("\n".join(data.check(where, progress=step).lines()))
+    console.print("2/5 training", style="bold")
     loaded = _trained(dataset, out / "run")
-    console.print("[bold]3/5[/] catalogue")
+    console.print("3/5 catalogue", style="bold")
     with bar("indexing") as step:
         indexed = indexing.index(loaded, dataset, out / "catalogue", progress=step)
     tell_bad(indexed.bad)
-    console.print("[bold]4/5[/] measuring")
+    console.print("4/5 measuring", style="bold")
     with task_bar() as progress:
         results = evaluate.evaluate(loaded, dataset, ("all",), progress=progress)
     with atomic_write(out / "results.json") as temporary:
         temporary.write_text(json.dumps(results, indent=1), encoding="utf-8")
     evaluate.write_model_card(loaded, dataset, results)
-    console.print("[bold]5/5[/] report")
+    console.print("5/5 report", style="bold")
     steps = _next_steps(where, out, dataset)
     pictures = _pictures(loaded, dataset, out / "catalogue")
     report.write_report(
@@ -63,9 +63,9 @@ def run(where: Path | None, out: Path, console: Console) -> None:
         next_steps=steps,
         notes=_notes(dataset, indexed),
     )
-    console.print(f"\n[bold]open {out / 'report.html'}[/], then try:")
+    console.print(f"\nopen {out / 'report.html'}, then try:", style="bold")
     for what, command in steps:
-        console.print(f"  [dim]# {what}[/]\n  {command}")
+        console.print(f"  # {what}\n  {command}")
 
 
 def _rendered(folder: Path) -> Path:

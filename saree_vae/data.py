@@ -513,12 +513,13 @@ def _keys(items: list[Item], groups: Iterable[list[int]]) -> tuple[tuple[str, ..
 # --- near-duplicates ---
 
 # Two pictures are near-duplicates if their shape AND their colour agree: shape is the signs of 255 waves of a cosine
-# transform, colour an 8 x 8 thumbnail. Measured on 4,283 photographs of textiles: of copies saved as JPEG of quality 35 to
-# 90 at 0.6 to 1.3 times the size, 98 % are found; of 9.2 million pairs of photographs 21 are, each the same cloth to the
-# eye. Shape alone joins 7,000 pairs, mostly different sarees on one mannequin; half the bound loses 7 % of the copies.
+# transform, colour an 8 x 8 thumbnail. Measured on 4,283 photographs of textiles: of copies saved as JPEG of quality 35
+# to 90 at 0.6 to 1.3 times the size, 98 % are found (93 % at half the bound on shape); of 9.2 million pairs of
+# photographs 21 are, each the same cloth to the eye. Shape alone joins 7,000 pairs: many sarees on one mannequin.
 SHAPE = 64  # signs of 255 that may differ
 COLOUR = 5.0  # root mean square difference of the thumbnails that is allowed, in 8-bit levels
 LOOK = 128  # pixels of the shorter side that they are computed from, at least; from 64, 4 % fewer copies are found
+BLOCK = 512  # pictures compared at once with those behind them: 0.2 GB for 100,000 of them
 
 
 @dataclass(frozen=True)
@@ -559,7 +560,7 @@ def _look_once(path: Path, size: int, mtime: int) -> _Look:
     picture = Image.fromarray(read_image(path, min_side=LOOK))
     grey = np.asarray(picture.convert("L").resize((32, 32), Image.Resampling.BOX), np.float32)
     # Rounded, so that the noise of arithmetic does not decide the signs of a plain surface.
-    waves = np.round(_COSINES @ grey @ _COSINES.T, 2).ravel()[1:]  # (16 x 16 without the mean,)
+    waves = np.round(_COSINES @ grey @ _COSINES.T).ravel()[1:]  # (16 x 16 without the mean,)
     shape = np.where(waves > np.median(waves), 1, -1).astype(np.int8)
     colour = np.asarray(picture.resize((8, 8), Image.Resampling.BOX)).ravel()
     return _Look(hashlib.sha256(path.read_bytes()).hexdigest(), image_size(path), shape, colour)
@@ -588,10 +589,10 @@ def _near_pairs(looks: Sequence[_Look]) -> Iterator[tuple[int, int]]:
     brightness = colour.mean(1)
     order = np.argsort(brightness, kind="stable")
     shape, colour, brightness = shape[order], colour[order], brightness[order]
-    for start in range(0, len(order), 512):
-        rows = slice(start, start + 512)
+    for start in range(0, len(order), BLOCK):
+        rows = slice(start, start + BLOCK)
         reach = slice(start, int(np.searchsorted(brightness, brightness[rows][-1] + COLOUR, "right")))
-        agree = shape[rows].astype(np.float32) @ shape[reach].astype(np.float32).T  # (512, reach): 255 - 2 * differing
+        agree = shape[rows].astype(np.float32) @ shape[reach].astype(np.float32).T  # (BLOCK, reach): 255 - 2 * differing
         a, b = np.nonzero(np.triu(agree >= shape.shape[1] - 2 * SHAPE, 1))
         apart = colour[start + a].astype(np.float32) - colour[start + b]
         close = np.sqrt((apart**2).mean(1)) <= COLOUR

@@ -20,7 +20,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from lightning.fabric import Fabric
+from lightning_fabric import Fabric
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -387,7 +387,7 @@ def _claim(run: Path, resume: bool) -> None:
 def _fabric(settings: Train) -> Fabric:
     device = checkpoint.pick_device(settings.device)
     world, here = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("LOCAL_WORLD_SIZE", 1))
-    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)  # it tells every run which precision was asked for
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it tells every run which precision was asked for
     half = settings.precision == "bf16" or (settings.precision == "auto" and _bf16_pays(device))
     fabric = Fabric(
         accelerator=device,
