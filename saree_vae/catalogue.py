@@ -164,6 +164,12 @@ class Catalogue:
         with self._reading() as database:
             return dict(database.execute("SELECT key, sha256 FROM items ORDER BY key"))
 
+    def labels(self) -> dict[str, tuple[str, str | None, str | None, dict[str, str]]]:
+        """path, cluster, item_id and metadata by key, of every item."""
+        with self._reading() as database:
+            rows = database.execute("SELECT key, path, cluster, item_id, metadata FROM items ORDER BY key")
+            return {key: (path, cluster, item_id, json.loads(text)) for key, path, cluster, item_id, text in rows}
+
     def add(self, entries: Iterable[Entry]) -> int:
         """Insert entries, or replace those whose key is known, all in one transaction; returns how many.
 

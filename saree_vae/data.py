@@ -519,7 +519,7 @@ def _keys(items: list[Item], groups: Iterable[list[int]]) -> tuple[tuple[str, ..
 SHAPE = 64  # signs of 255 that may differ
 COLOUR = 5.0  # root mean square difference of the thumbnails that is allowed, in 8-bit levels
 LOOK = 128  # pixels of the shorter side that they are computed from, at least; from 64, 4 % fewer copies are found
-BLOCK = 512  # pictures compared at once with those behind them: 0.2 GB for 100,000 of them
+BLOCK = 512  # pictures compared at once with those behind them: at most 0.2 GB for 100,000 pictures
 
 
 @dataclass(frozen=True)
@@ -592,7 +592,9 @@ def _near_pairs(looks: Sequence[_Look]) -> Iterator[tuple[int, int]]:
     for start in range(0, len(order), BLOCK):
         rows = slice(start, start + BLOCK)
         reach = slice(start, int(np.searchsorted(brightness, brightness[rows][-1] + COLOUR, "right")))
-        agree = shape[rows].astype(np.float32) @ shape[reach].astype(np.float32).T  # (BLOCK, reach): 255 - 2 * differing
+        agree = (
+            shape[rows].astype(np.float32) @ shape[reach].astype(np.float32).T
+        )  # (BLOCK, reach): 255 - 2 x differing
         a, b = np.nonzero(np.triu(agree >= shape.shape[1] - 2 * SHAPE, 1))
         apart = colour[start + a].astype(np.float32) - colour[start + b]
         close = np.sqrt((apart**2).mean(1)) <= COLOUR

@@ -19,6 +19,7 @@ from .data import Bad, DataSet, Item
 from .encoding import encode
 from .errors import SareeError
 from .files import atomic_write
+from .index import LatentIndex
 from .latents import Latents, unit
 
 MODEL = "model"  # the catalogue's copy of the run, so that the folder can be moved and searched anywhere
@@ -53,9 +54,13 @@ def index(
     folder = Path(folder)
     bad, stored, unchanged = list(dataset.bad), 0, 0
     widths = {"motif_dim": run.config.model.motif_dim, "colour_dim": run.config.model.colour_dim}
+    LatentIndex(**widths)  # says now, not after minutes, where FAISS is missing
     with Catalogue.create(folder, fingerprint=run.fingerprint, **widths) as catalogue:
         _keep_model(run, folder / MODEL)
-        known = catalogue.keys()
+        labels = catalogue.labels()
+        # Where a label was corrected the picture counts as changed, whatever its file says.
+        same = {item.key for item in dataset.items if labels.get(item.key) == _labels(item)}
+        known = {key: sha256 for key, sha256 in catalogue.keys().items() if key in same}
         for done, batch in _in_batches(dataset.items, run.config.model.image_size, known):
             seen = [picture for picture in batch if isinstance(picture, _Picture)]
             bad += [picture for picture in batch if isinstance(picture, Bad)]
@@ -71,6 +76,7 @@ def index(
             raise SareeError(
                 f"{dataset.root}: none of {len(dataset.items)} pictures could be read ({bad[0].key}: {bad[0].reason})"
             )
+        catalogue.reindex()
     return Indexed(stored, unchanged, tuple(bad))
 
 
@@ -143,19 +149,26 @@ def _read(item: Item, size: int, known: str | None) -> _Picture | Bad | None:
 
 def _entries(seen: list[_Picture], latents: Latents) -> Iterator[Entry]:
     for number, picture in enumerate(seen):
-        item, row = picture.item, slice(number, number + 1)
-        extra = {"split": item.split, "source": item.source, "view": item.view}
+        row = slice(number, number + 1)
+        path, cluster, item_id, metadata = _labels(picture.item)
         yield Entry(
-            key=item.key,
-            path=str(item.path),
+            key=picture.item.key,
+            path=path,
             sha256=picture.sha256,
-            cluster=item.cluster,
-            item_id=item.item_id,
-            metadata=item.metadata | {name: value for name, value in extra.items() if value},
+            cluster=cluster,
+            item_id=item_id,
+            metadata=metadata,
             thumbnail=picture.thumbnail,
             mu=latents.mu[row],
             sigma=latents.sigma[row],
         )
+
+
+def _labels(item: Item) -> tuple[str, str | None, str | None, dict[str, str]]:
+    """path, cluster, item_id and metadata as a catalogue keeps them."""
+    extra = {"split": item.split, "source": item.source, "view": item.view}
+    known = {name: value for name, value in extra.items() if value}
+    return str(item.path.absolute()), item.cluster, item.item_id, item.metadata | known
 
 
 def _keep_model(run: Run, folder: Path) -> None:

@@ -131,10 +131,16 @@ def test_info_tells_what_is_there(shop):
 
 
 def test_indexing_again_stores_only_what_changed(shop, tiny_run, cloth, tmp_path):
-    folder, copy = shutil.copytree(shop, tmp_path / "c"), shutil.copytree(cloth, tmp_path / "cloth")
+    copy, folder = shutil.copytree(cloth, tmp_path / "cloth"), tmp_path / "catalogue"
+    call = ["index", str(tiny_run), "--data", str(copy), "--out", str(folder)]
+    assert "32 stored, 0 unchanged" in runner.invoke(cli.app, call).output
+    assert "0 stored, 32 unchanged" in runner.invoke(cli.app, call).output
     paint("dots", "#000000").save(copy / "dots" / "0_0.png")
-    result = runner.invoke(cli.app, ["index", str(tiny_run), "--data", str(copy), "--out", str(folder)])
-    assert "1 stored, 31 unchanged" in result.output
+    manifest = (copy / "manifest.csv").read_text()
+    (copy / "manifest.csv").write_text(manifest.replace("stripes/1_0.png,stripes", "stripes/1_0.png,bands"))
+    assert "2 stored, 30 unchanged" in runner.invoke(cli.app, call).output
+    assert json.loads(saree("info", folder, "--json"))["clusters"]["bands"] == 1
+    assert json.loads(saree("info", folder, "--json"))["index"] == "fresh"
 
 
 def test_a_killed_indexing_loses_nothing_acknowledged_and_goes_on(tiny_run, tmp_path):
