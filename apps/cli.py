@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -119,9 +120,10 @@ def train(
     from saree_vae.train import train as learn
 
     resolved = configs.load(config, settings or [])
-    dataset = read_data(data, seed=resolved.train.seed, strict=strict)
-    with training_bar() as (watch, tell):
-        run = learn(resolved, dataset, out, resume=resume, strict=strict, watch=watch, tell=tell)
+    with bar("looking") as step:
+        dataset = read_data(data, seed=resolved.train.seed, strict=strict, progress=step)
+    with training_bar() as (opening, watch, tell):
+        run = learn(resolved, dataset, out, resume=resume, strict=strict, opening=opening, watch=watch, tell=tell)
     console().print(f"the model is in {run}; next: saree-vae index {run} --data {data} --out CATALOGUE")
 
 
@@ -134,11 +136,9 @@ def encode(
     device: DeviceOption = "auto",
 ) -> None:
     """Write the latents of every picture: keys, mu, sigma, and the bounds of the slices "motif" and "colour"."""
-    from saree_vae import checkpoint
-    from saree_vae.data import read_data
     from saree_vae.encoding import encode_items
 
-    loaded, dataset = checkpoint.load(run, device), read_data(data, strict=strict)
+    loaded, dataset = run_and_data(run, data, device, strict)
     with bar("encoding") as step:
         latents, bad = encode_items(loaded, dataset.items, strict=strict, progress=step)
     tell_bad([*dataset.bad, *bad])
@@ -155,11 +155,9 @@ def index(
     device: DeviceOption = "auto",
 ) -> None:
     """Make a catalogue that searches on its own, or bring one up to date; interrupted, call it again."""
-    from saree_vae import checkpoint
-    from saree_vae.data import read_data
     from saree_vae.indexing import index as fill
 
-    loaded, dataset = checkpoint.load(run, device), read_data(data, strict=strict)
+    loaded, dataset = run_and_data(run, data, device, strict)
     with bar("indexing") as step:
         done = fill(loaded, dataset, out, strict=strict, progress=step)
     tell_bad(done.bad)
@@ -241,30 +239,41 @@ def evaluate(
     device: DeviceOption = "auto",
 ) -> None:
     """Measure a run on the test split, beside colour histogram, LBP, both and PCA; writes the run's model card."""
-    from saree_vae import checkpoint
     from saree_vae import evaluate as measuring
-    from saree_vae.data import read_data
     from saree_vae.files import atomic_write
 
-    loaded, dataset = checkpoint.load(run, device), read_data(data)
+    loaded, dataset = run_and_data(run, data, device)
     with task_bar() as progress:
         results = measuring.evaluate(loaded, dataset, tuple(task or ["all"]), seed=seed, progress=progress)
     if json_file:
         with atomic_write(json_file) as temporary:
             temporary.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     print(measuring.markdown(results))
+    if results["data"]["seen"]:
+        console().print(f"{results['data']['seen']} test pictures had been trained on, and were not measured")
     if "all" in (task or ["all"]):
         console().print(f"model card: {measuring.write_model_card(loaded, dataset, results)}")
+
+
+def run_and_data(run: Path, data: Path, device: str, strict: bool = False) -> tuple:
+    """A run and a data set, with the very split that the run was trained with where the set has none."""
+    from saree_vae import checkpoint
+    from saree_vae.data import read_data
+
+    loaded = checkpoint.load(run, device)
+    with bar("looking") as step:
+        return loaded, read_data(data, seed=loaded.config.train.seed, strict=strict, progress=step)
 
 
 # --- showing ---
 
 
 def console() -> Console:
-    """Where people read: standard error, so that standard output stays clean."""
+    """Where people read: standard error, so that standard output stays clean; of several processes only the first."""
     from rich.console import Console
 
-    return Console(stderr=True, soft_wrap=True, highlight=False, markup=False)  # a path may hold [brackets]
+    quiet = os.environ.get("RANK", "0") != "0"
+    return Console(stderr=True, soft_wrap=True, highlight=False, markup=False, quiet=quiet)  # paths hold [brackets]
 
 
 @contextmanager
@@ -292,25 +301,27 @@ def task_bar() -> Iterator[Callable[[str, int, int], None]]:
 
 
 @contextmanager
-def training_bar() -> Iterator[tuple[Callable, Callable[[str], None]]]:
-    """A bar with images a second and the time left, and a line for every epoch above it."""
+def training_bar() -> Iterator[tuple[Callable[[int, int], None], Callable, Callable[[str], None]]]:
+    """A bar with images a second and the time left, and a line for every epoch above it: (opening, watch, tell)."""
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
     columns = (
-        *(TextColumn("epoch {task.fields[epoch]}"), BarColumn(), TextColumn("{task.percentage:.0f} %")),
+        *(TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:.0f} %")),
         *(TextColumn("{task.fields[rate]:.0f} images/s"), TimeElapsedColumn(), TimeRemainingColumn()),
     )
     with Progress(*columns, console=console()) as progress:
-        row = progress.add_task("training", total=None, epoch=1, rate=0.0)
+        row = progress.add_task("reading pictures", total=None, rate=0.0)
+
+        def opening(done: int, total: int) -> None:
+            progress.update(row, completed=done, total=total)
 
         def watch(at) -> None:
             if at.row:
                 progress.print(epoch_line(at.row))
-                progress.update(row, total=at.steps, completed=at.step)
-            else:
-                progress.update(row, total=at.steps, completed=at.step, epoch=at.epoch + 1, rate=at.images_per_s)
+            rate = {} if at.row else {"rate": at.images_per_s}
+            progress.update(row, description=f"epoch {at.epoch + 1}", completed=at.step, total=at.steps, **rate)
 
-        yield watch, progress.print
+        yield opening, watch, progress.print
 
 
 def epoch_line(row: dict) -> str:
@@ -359,9 +370,15 @@ def main() -> None:
     except BrokenPipeError:  # such as `| head`
         sys.stderr.close()
         sys.exit(1)
-    except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
-        sys.exit(130)
+    except (OSError, MemoryError) as error:
+        name = f"{error.filename}: " if getattr(error, "filename", None) else ""
+        print(f"error: {name}{getattr(error, 'strerror', None) or 'not enough memory'}", file=sys.stderr)
+        sys.exit(1)
+    except RuntimeError as error:
+        if type(error).__name__ != "OutOfMemoryError":  # torch's own, not imported here
+            raise
+        print("error: the GPU's memory is full; lower train.batch_size, or take --device cpu", file=sys.stderr)
+        sys.exit(1)
 
 
 if __name__ == "__main__":

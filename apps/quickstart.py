@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import shlex
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +15,12 @@ from rich.console import Console
 from saree_vae import checkpoint, config, data, evaluate, images, indexing, loom, report, sheets, train, views
 from saree_vae.encoding import decode, encode
 from saree_vae.files import atomic_write
+from saree_vae.index import LatentIndex
 
 from .cli import bar, task_bar, tell_bad, training_bar
 
 PICTURES = 700  # drawn when no data is given
-SEEN = 14_000  # pictures that training sees, over all its epochs: what fits into a few minutes on 2 cores
+SEEN = 24_000  # pictures that training sees, over all its epochs: what fits into a few minutes on 2 cores
 FEWEST, MOST = 4, 60  # epochs
 QUERIES = 4  # rows of a search sheet
 HALVES = {
@@ -33,11 +36,13 @@ def run(where: Path | None, out: Path, console: Console) -> None:
     Raises:
         SareeError: nothing readable, or `out` holds the run of other data.
     """
+    LatentIndex(2, 2)  # says now, not after training, where FAISS is missing
     console.print("1/5 data", style="bold")
     where = where or _rendered(out / "data")
-    dataset = data.read_data(where)
+    with bar("opening pictures") as step:
+        dataset = data.read_data(where, progress=step)
     if where != out / "data":
-        with bar("looking it over") as step:
+        with bar("looking them over") as step:
             console.print("\n".join(data.check(where, progress=step).lines()))
     console.print("2/5 training", style="bold")
     loaded = _trained(dataset, out / "run")
@@ -78,9 +83,10 @@ def _rendered(folder: Path) -> Path:
 def _trained(dataset: data.DataSet, folder: Path) -> checkpoint.Run:
     count = max(1, len(dataset.of("train")))
     epochs = min(max(round(SEEN / count), FEWEST), MOST)
-    settings = config.load("quickstart", [f"train.epochs={epochs}"])
-    with training_bar() as (watch, tell):
-        train.train(settings, dataset, folder, resume=folder.exists(), watch=watch, tell=tell)
+    batch = min(config.load("quickstart").train.batch_size, max(8, count // 4))  # a few steps an epoch, at least
+    settings = config.load("quickstart", [f"train.epochs={epochs}", f"train.batch_size={batch}"])
+    with training_bar() as (opening, watch, tell):
+        train.train(settings, dataset, folder, resume=folder.exists(), opening=opening, watch=watch, tell=tell)
     return checkpoint.load(folder)
 
 
@@ -175,12 +181,27 @@ def _notes(dataset: data.DataSet, indexed: indexing.Indexed) -> list[str]:
 
 def _next_steps(where: Path, out: Path, dataset: data.DataSet) -> list[tuple[str, str]]:
     picture = (dataset.of("test") or dataset.items)[0].path
-    catalogue = out / "catalogue"
-    return [
-        ("the same design in other colours", f"saree-vae search {catalogue} {picture} --colour 0 --sheet found.png"),
-        ("look your data set over", f"saree-vae check {where}"),
-        (
-            "a better model, in under 45 minutes",
-            f"saree-vae train --config textiles --data {where} --out runs/textiles",
+    steps = {
+        "the same design in other colours": (
+            "search",
+            out / "catalogue",
+            picture,
+            "--colour",
+            0,
+            "--sheet",
+            "found.png",
         ),
-    ]
+        "look the data set over": ("check", where),
+        "a better model, in under an hour": (
+            "train",
+            "--config",
+            "textiles",
+            "--data",
+            where,
+            "--out",
+            "runs/textiles",
+        ),
+    }
+    # As it was called: without an activated environment the bare name is not found.
+    me = sys.argv[0] if Path(sys.argv[0]).name == "saree-vae" else "saree-vae"
+    return [(what, shlex.join([me, *map(str, words)])) for what, words in steps.items()]

@@ -29,7 +29,7 @@ SPEED = """\
 
     python benchmarks/throughput.py --data textiles/manifest.csv --json benchmarks/results/throughput.json
 
-On {threads} threads of a CPU, without a GPU:
+On {device}, with {threads} threads:
 
 """
 
@@ -43,7 +43,7 @@ def figures() -> str:
         [
             TEXTILES.format(test=pictures["test"], train=pictures["train"]),
             markdown(results),
-            SPEED.format(threads=speed["threads"]) + "\n".join(["| | |", "|---|---:|", *rows, ""]),
+            SPEED.format(**speed) + "\n".join(["| | |", "|---|---:|", *rows, ""]),
         ]
     )
 

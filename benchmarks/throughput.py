@@ -62,7 +62,7 @@ def training(items: tuple[data.Item, ...], settings: config.Config) -> dict[str,
     """The loader alone, the network alone, and both together, on the same pictures."""
     pictures = data.load(items, round(settings.model.image_size * train.MARGIN)).images
     settings = settings.model_copy(update={"train": settings.train.model_copy(update={"epochs": 10_000})})
-    plan = train.Plan(len(pictures), settings.train, 0, 0, 1)
+    plan = train.Plan(len(pictures), settings.train, 0, 1)
     learn, device = _learner(settings)
     steps, ahead = 10, 8 * max(1, settings.train.workers)  # `ahead`: more than the loader makes before it is asked
 

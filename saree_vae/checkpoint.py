@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from safetensors.torch import save as serialise
 from torch import nn
 
 from . import config
+from .data import Item
 from .errors import SareeError
 from .files import atomic_write
 from .vae import VAE
@@ -20,6 +22,7 @@ from .vae import VAE
 PREPROCESSING = (
     "central square, area-resampled, sRGB / 255; 1"  # part of the fingerprint: change the number with the code
 )
+SEEN = "trained_on.txt"
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,11 @@ class Run:
     config: config.Config
     model: VAE
     fingerprint: str
+    seen: frozenset[str] = frozenset()  # traces of the pictures it was trained on
+
+    def trained_on(self, item: Item) -> bool:
+        """Whether this picture, by its key and size, was among those that the run trained on."""
+        return _trace(item) in self.seen
 
     @property
     def device(self) -> torch.device:
@@ -38,9 +46,20 @@ class Run:
 
 def save(run: Path, settings: config.Config, weights: dict[str, torch.Tensor]) -> None:
     """Write `config.yaml` and `model.safetensors` into the run folder, each atomically."""
+    save_config(run, settings)
+    save_tensors(run / "model.safetensors", weights)
+
+
+def save_config(run: Path, settings: config.Config) -> None:
+    """Write `config.yaml` into the run folder, atomically."""
     with atomic_write(run / "config.yaml") as temporary:
         temporary.write_text(config.save_text(settings), encoding="utf-8")
-    save_tensors(run / "model.safetensors", weights)
+
+
+def save_seen(run: Path, items: Sequence[Item]) -> None:
+    """Write `trained_on.txt`: which pictures the run trains on, so that none of them is ever measured on."""
+    with atomic_write(run / SEEN) as temporary:
+        temporary.write_text("".join(f"{_trace(item)}\n" for item in items), encoding="utf-8", errors="surrogateescape")
 
 
 def load(run: str | Path, device: str = "auto") -> Run:
@@ -64,7 +83,10 @@ def load(run: str | Path, device: str = "auto") -> Run:
         raise SareeError(
             f"{weights_file}: does not fit {run / 'config.yaml'}: {str(error).splitlines()[1].strip()}"
         ) from None
-    return Run(run, settings, model.to(pick_device(device)).eval(), fingerprint(weights_file, settings.model))
+    seen = run / SEEN
+    traces = seen.read_text(encoding="utf-8", errors="surrogateescape").splitlines() if seen.exists() else ()
+    known_as = fingerprint(weights_file, settings.model)
+    return Run(run, settings, model.to(pick_device(device)).eval(), known_as, frozenset(traces))
 
 
 def fingerprint(weights_file: Path, model: config.Model) -> str:
@@ -78,8 +100,10 @@ def pick_device(name: str) -> str:
     """'auto' -> 'cuda' where there is a GPU, else 'cpu'.
 
     Raises:
-        SareeError: a GPU is asked for and there is none.
+        SareeError: another name, or a GPU is asked for and there is none.
     """
+    if name not in ("auto", "cpu", "cuda"):
+        raise SareeError(f"device '{name}': expected auto, cpu or cuda")
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     if name == "cuda" and not torch.cuda.is_available():
@@ -106,6 +130,10 @@ def load_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
         return load_file(path), metadata
     except (SafetensorError, OSError) as error:
         raise SareeError(f"{path}: damaged, or no safetensors file ({error})") from None
+
+
+def _trace(item: Item) -> str:
+    return f"{item.path.stat().st_size if item.path.exists() else 0} {item.key}"
 
 
 def weights_of(model: nn.Module) -> dict[str, torch.Tensor]:

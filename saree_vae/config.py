@@ -78,7 +78,7 @@ class Train(Section):
     precision: Literal["auto", "float32", "bf16"] = Field("auto", description="'auto' is bf16 where it pays.")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="'auto' takes a GPU where there is one.")
     workers: int = Field(2, ge=0, description="Processes that make the training views; 0 makes them in line.")
-    seed: int = Field(0, ge=0, description="Seed of weights, order, views and noise.")
+    seed: int = Field(0, ge=0, le=2**32 - 1, description="Seed of weights, order, views and noise.")
     pictures_every: int = Field(5, ge=1, description="Epochs between two saved grids of reconstructions.")
 
 
@@ -129,7 +129,7 @@ def _find(source: str | Path) -> Path:
 def _read_yaml(path: Path) -> dict:
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError) as error:
         raise SareeError(f"{path}: not readable as YAML: {' '.join(str(error).split())}") from None
     if not isinstance(values, dict):
         raise SareeError(f"{path}: expected sections such as 'model:', got {type(values).__name__}")
@@ -146,7 +146,7 @@ def _apply(values: dict, override: str) -> None:
         raise SareeError(f"--set {override}: '{section}' is not a section")
     try:
         inner[key] = yaml.safe_load(text)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError):
         raise SareeError(f"--set {override}: the value is not readable as YAML") from None
 
 

@@ -323,6 +323,9 @@ def _listed(where: Path) -> tuple[Path, list[Item], list[Bad]]:
     return _from_manifest(where)
 
 
+OURS = {"model.safetensors", "catalogue.json"}  # files that mark a run or a catalogue
+
+
 def _from_folder(root: Path) -> tuple[Path, list[Item], list[Bad]]:
     bad: list[Bad] = []
 
@@ -331,9 +334,16 @@ def _from_folder(root: Path) -> tuple[Path, list[Item], list[Bad]]:
 
     keys = []
     for folder, folders, names in os.walk(root, onerror=closed):
+        if OURS & set(names):  # a run's own pictures are no data
+            folders[:], names = [], []
         folders[:] = [name for name in folders if not name.startswith(".")]
         pictures = (n for n in names if not n.startswith(".") and n.lower().endswith(EXTENSIONS))
-        keys += [(Path(folder) / name).relative_to(root).as_posix() for name in pictures]
+        for key in ((Path(folder) / name).relative_to(root).as_posix() for name in pictures):
+            if key.isprintable() or not any("\ud800" <= letter <= "\udfff" for letter in key):
+                keys.append(key)
+            else:
+                readable = key.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+                bad.append(Bad(readable, "its name is not in Unicode; rename it"))
     if not keys and not bad:
         raise SareeError(f"{root}: no images in this folder; looked for {', '.join(e[1:] for e in EXTENSIONS)}")
     # Folders are classes only if they sort every picture; a stray one beside them says that they do not.

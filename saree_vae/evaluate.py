@@ -17,6 +17,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
@@ -79,6 +80,7 @@ def evaluate(
         raise SareeError(f"'{unknown[0]}' is not a task; known: {', '.join(TASKS)}, all")
     if device is not None:
         run.model.to(device)
+    dataset, seen = _without_seen(run, dataset)
     bench = _Bench(run, dataset, seed, progress or (lambda what, done, total: None))
     measure = {
         "retrieval": _retrieval,
@@ -101,6 +103,7 @@ def evaluate(
             "digest": dataset.digest(),
             "pictures": dict(Counter(item.split for item in dataset.items)),
             "unreadable": bench.unreadable,
+            "seen": seen,
         },
         "seed": seed,
         "tasks": measured,
@@ -422,6 +425,19 @@ def _prefix(item_id: str | None) -> str:
     return item_id.partition(":")[0] if item_id and ":" in item_id else ""
 
 
+def _without_seen(run: Run, dataset: DataSet) -> tuple[DataSet, int]:
+    """The data set with test pictures that the run trained on counted as training pictures, and how many they are.
+
+    A seeded split depends on what lies in the folder: pictures added later can move others across.
+    """
+    moved = [
+        replace(item, split="train") if item.split == "test" and run.trained_on(item) else item
+        for item in dataset.items
+    ]
+    count = sum(new is not old for new, old in zip(moved, dataset.items, strict=True))
+    return replace(dataset, items=tuple(moved)), count
+
+
 def _no_test(dataset: DataSet) -> dict | None:
     return None if dataset.of("test") else {"skipped": "The data set has no test pictures."}
 
@@ -492,6 +508,8 @@ def _provenance(run: Run, results: dict) -> Iterator[str]:
     yield f"* Model fingerprint `{results['run']['fingerprint']}`"
     yield f"* Config digest `{results['run']['config_digest']}` (config.yaml beside this card)"
     yield f"* Data set {_escape(about['name'])}: {pictures} pictures; digest `{about['digest']}`"
+    if about["seen"]:
+        yield f"* {about['seen']} pictures of the test split had been trained on, and are not measured"
     if about["unreadable"]:
         yield f"* {len(about['unreadable'])} files could not be read and are left out"
     yield f"* Evaluation seed {results['seed']}; {_code()}"

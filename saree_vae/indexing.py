@@ -139,7 +139,7 @@ def _read(item: Item, size: int, known: str | None) -> _Picture | Bad | None:
         sha256 = hashlib.sha256(content).hexdigest()
         if sha256 == known:
             return None
-        picture = images.read_image(content, min_side=max(size, 192))
+        picture = images.read_image(content, min_side=size)  # as `embed` reads: the same pixels
     except images.ImageError as error:
         return Bad(item.key, error.reason)
     except OSError as error:
@@ -176,3 +176,6 @@ def _keep_model(run: Run, folder: Path) -> None:
         if not (folder / name).exists():
             with atomic_write(folder / name) as temporary:
                 shutil.copyfile(run.path / name, temporary)
+                weights = name.endswith(".safetensors")
+                if weights and checkpoint.fingerprint(temporary, run.config.model) != run.fingerprint:
+                    raise SareeError(f"{run.path} changed while it was read: is it still training? index again then")

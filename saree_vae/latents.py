@@ -65,7 +65,7 @@ class Latents:
             with np.load(path, allow_pickle=False) as file:
                 keys = tuple(file["keys"].tolist())
                 return Latents(keys, file["mu"], file["sigma"], int(file["motif"][1]))
-        except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        except (OSError, EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
             raise SareeError(f"{path}: not a latents file made by `saree-vae encode` ({error})") from None
 
 

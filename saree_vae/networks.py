@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from . import config
 from .errors import SareeError
 
 GRID = 4  # cells a side of the coarse layout that the motif head sees beside the pooled statistics
@@ -62,14 +63,16 @@ class ConvFeatures(nn.Module):
 class TimmFeatures(nn.Module):
     """The last three feature maps of any timm model that offers them."""
 
-    def __init__(self, name: str, pretrained: bool | str):
+    def __init__(self, name: str, pretrained: bool | str, size: int):
         super().__init__()
-        self.net = _timm_model(name, pretrained)
+        self.net = _timm_model(name, pretrained, size)
         self.channels = self.net.feature_info.channels()[-3:]
         self.mean, self.std = self.net.pretrained_cfg["mean"], self.net.pretrained_cfg["std"]
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        return self.net(x)[-3:]
+        maps = self.net(x)[-3:]
+        # Some models (Swin) give (B, H, W, C).
+        return [m if m.shape[1] == c else m.permute(0, 3, 1, 2) for m, c in zip(maps, self.channels, strict=True)]
 
 
 class MotifEncoder(nn.Module):
@@ -147,9 +150,11 @@ class Decoder(nn.Module):
         return mean, x[:, self.palette :].float() if x.shape[1] > self.palette else None
 
 
-def motif_features(encoder: str, width: int, pretrained: bool | str) -> ConvFeatures | TimmFeatures:
+def motif_features(cfg: config.Model) -> ConvFeatures | TimmFeatures:
     """The feature maps behind the motif encoder, by the config's name for them."""
-    return ConvFeatures(width) if encoder == "conv" else TimmFeatures(encoder.removeprefix("timm:"), pretrained)
+    if cfg.encoder == "conv":
+        return ConvFeatures(cfg.width)
+    return TimmFeatures(cfg.encoder.removeprefix("timm:"), cfg.pretrained, cfg.image_size)
 
 
 def _mean_and_std(maps: Tensor) -> list[Tensor]:
@@ -165,14 +170,24 @@ def _mean_and_std(maps: Tensor) -> list[Tensor]:
     return [mean.squeeze(1).float(), (variance.squeeze(1).float() + 1e-5).sqrt()]
 
 
-def _timm_model(name: str, pretrained: bool | str) -> nn.Module:
-    import timm
-
+def _timm_model(name: str, pretrained: bool | str, size: int) -> nn.Module:
+    """A timm model that gives feature maps of pictures of this size; tried once, so that it fails here or never."""
     options: dict = {"pretrained": bool(pretrained), "features_only": True}
     if isinstance(pretrained, str):
         if not Path(pretrained).is_file():
             raise SareeError(f"model.pretrained: no such weights file: {pretrained}")
         options["pretrained_cfg_overlay"] = {"file": pretrained}
+    net = _created(name, options)
+    if not _takes(net, size):
+        net = _created(name, options | {"img_size": size})  # transformers want to be told
+    if not _takes(net, size):
+        raise SareeError(f"timm:{name} does not take pictures of {size} x {size}; choose another model.image_size")
+    return net
+
+
+def _created(name: str, options: dict) -> nn.Module:
+    import timm
+
     try:
         return timm.create_model(name, **options)
     except RuntimeError as error:
@@ -180,9 +195,21 @@ def _timm_model(name: str, pretrained: bool | str) -> nn.Module:
             raise SareeError(f"timm:{name}: {str(error).splitlines()[0]}") from None
         near = ", ".join(timm.list_models(f"*{name.split('_')[0]}*")[:5])
         raise SareeError(f"timm:{name} is not a timm model" + (f"; near names: {near}" if near else "")) from None
+    except TypeError:
+        raise SareeError(f"timm:{name} does not take pictures of {options.get('img_size', 'this size')}") from None
     except (OSError, AttributeError, KeyError) as error:
         offline = " (HF_HUB_OFFLINE is set)" if os.environ.get("HF_HUB_OFFLINE") else ""
         raise SareeError(
             f"timm:{name}: pretrained weights could not be loaded{offline}; give model.pretrained the path of a "
             f"weights file, or false to start from random weights ({type(error).__name__})"
         ) from None
+
+
+@torch.no_grad()
+def _takes(net: nn.Module, size: int) -> bool:
+    try:
+        net.eval()(torch.zeros(1, 3, size, size))
+    except (AssertionError, RuntimeError, ValueError):
+        return False
+    net.train()
+    return True

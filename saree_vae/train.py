@@ -61,16 +61,18 @@ def train(
     *,
     resume: bool = False,
     strict: bool = False,
+    opening: Callable[[int, int], None] | None = None,
     watch: Callable[[Progress], None] | None = None,
     tell: Callable[[str], None] = print,
 ) -> Path:
     """Train on the `train` split, watch the `val` split, and write the run folder.
 
     The averaged weights go to `model.safetensors` after every epoch, all that resuming needs to `last/`. Order, views
-    and noise depend only on seed, epoch and picture, so a resumed run ends where an uninterrupted one does.
+    and noise depend only on the seed and the step, so a resumed run ends where an uninterrupted one does.
 
     Args:
         strict: stop at the first picture that cannot be read, instead of leaving it out and saying so.
+        opening: called with (done, total) while the pictures are read.
         watch: called after every step by the first process.
         tell: takes warnings and remarks for people.
 
@@ -82,17 +84,22 @@ def train(
     fabric = _fabric(settings)
     first = fabric.is_global_zero
     tell = tell if first else _say_nothing
-    pictures, watched = _pictures(config, dataset, strict, tell)
     if first:
-        _claim(run, resume)
+        _claim(run, config, resume)
+    pictures, watched = _pictures(config, dataset, strict, opening, tell)
     torch.manual_seed(settings.seed)
-    model = VAE(config.model).to(memory_format=torch.channels_last)
+    state_file = run / "last" / "state.safetensors"
+    start = config.model.model_copy(update={"pretrained": False}) if state_file.exists() else config.model
+    model = VAE(start).to(memory_format=torch.channels_last)
     adam = torch.optim.AdamW(_groups(model, settings.weight_decay), lr=settings.learning_rate)
     stepper, optimizer = fabric.setup(model, adam)
-    state = State(run, config, dataset.digest(), model, adam)
+    plan = Plan(len(pictures), settings, fabric.global_rank, fabric.world_size)
+    state = State(run, config, f"{dataset.digest()}, {len(pictures)} readable", plan, model, adam)
     if resume:
         tell(state.restore())
-    plan = Plan(len(pictures), settings, state.step, fabric.global_rank, fabric.world_size)
+    plan.start = state.step
+    if first:
+        checkpoint.save_seen(run, dataset.of("train"))
     log = Log(run, state.step)
     with _stop_signals() as stop:
         for batch in _loader(config, pictures, plan, fabric.device.type):
@@ -102,13 +109,15 @@ def train(
             tensors = {name: to_tensor(array, fabric.device) for name, array in batch.items()}
             noise = torch.Generator(fabric.device).manual_seed(_seed(settings.seed, state.step, fabric.global_rank))
             terms = _terms(stepper(tensors, noise), config, progress, _gather(fabric))
-            _refuse_broken(terms, state.step, run)
+            told = dict(zip(terms, torch.stack([*terms.values()]).tolist(), strict=True))
+            _refuse_broken({name: told[name] for name in WEIGHTED}, state)
             optimizer.zero_grad()
             fabric.backward(sum(getattr(config.objective, name) * terms[name] for name in WEIGHTED))
-            fabric.clip_gradients(stepper, optimizer, max_norm=settings.clip)
+            norm = fabric.clip_gradients(stepper, optimizer, max_norm=settings.clip, error_if_nonfinite=False)
+            _refuse_broken({"gradient norm": norm.item()}, state)
             optimizer.step()
             state.follow()
-            log.add(terms, settings.batch_size)
+            log.add(told, plan.batch)
             epoch, within = divmod(state.step, plan.per_epoch)
             row = None
             if first and within == 0:
@@ -120,7 +129,7 @@ def train(
             if _anyone(fabric, bool(stop)) and state.step < plan.steps:
                 if first and within:
                     state.save()
-                raise SareeError(f"{run}: stopped after step {state.step} of {plan.steps}, and saved; --resume goes on")
+                raise SareeError(f"{run}: stopped after step {state.step} of {plan.steps}, and saved; resume to go on")
     return run
 
 
@@ -148,23 +157,34 @@ def _contrast(means: dict[str, Tensor], temperature: float) -> Tensor:
     return sum(info_nce(a, b, temperature) for a, b in pairs) / len(pairs)
 
 
-def _refuse_broken(terms: dict[str, Tensor], step: int, run: Path) -> None:
-    for name in WEIGHTED:
-        value = terms[name].item()
-        if not abs(value) < EXPLODED:  # also catches NaN
+def _refuse_broken(values: dict[str, float], state: State) -> None:
+    for name, value in values.items():
+        if not abs(value) < (EXPLODED if name in WEIGHTED else math.inf):  # also catches NaN
+            kept = (
+                f"The last good model is in {state.run}"
+                if (state.run / "model.safetensors").exists()
+                else "None is kept"
+            )
             raise SareeError(
-                f"training stopped at step {step}: the term '{name}' is {value:.3g}; try a lower train.learning_rate "
-                f"or train.precision float32. The last good model is in {run}"
+                f"training stopped at step {state.step}: '{name}' is {value:.3g}; try a lower train.learning_rate or "
+                f"train.precision float32. {kept}"
             )
 
 
 class State:
     """All that changes while training: weights, their average, the optimizer, the step."""
 
-    def __init__(self, run: Path, config: Config, digest: str, model: VAE, adam: torch.optim.AdamW):
-        self.run, self.config, self.digest, self.model, self.adam = run, config, digest, model, adam
+    def __init__(self, run: Path, config: Config, pictures: str, plan: Plan, model: VAE, adam: torch.optim.AdamW):
+        self.run, self.config, self.model, self.adam = run, config, model, adam
         self.step = 0
         self.average = checkpoint.weights_of(model)
+        # Where and by how many workers the views are made changes nothing; all else must be as it was.
+        settings = config.train.model_copy(update={"device": "auto", "workers": 0})
+        self.same = {
+            "data": pictures,
+            "settings": config_text(config.model_copy(update={"train": settings})),
+            "batch": f"{plan.batch} pictures by {plan.world} processes",
+        }
 
     def follow(self) -> None:
         """Count a finished step and move the averaged weights towards the present ones."""
@@ -191,8 +211,7 @@ class State:
         tensors |= {f"average.{k}": v for k, v in self.average.items()}
         for number, values in self.adam.state_dict()["state"].items():
             tensors |= {f"adam.{number}.{k}": v for k, v in values.items()}
-        about = {"step": str(self.step), "config": config_text(self.config), "data": self.digest}
-        checkpoint.save_tensors(self.run / "last" / "state.safetensors", tensors, about)
+        checkpoint.save_tensors(self.run / "last" / "state.safetensors", tensors, {"step": str(self.step)} | self.same)
 
     def restore(self) -> str:
         """Go back to what `save` wrote, if it did; says in a sentence where that is.
@@ -204,12 +223,13 @@ class State:
         if not path.exists():
             return f"{self.run} holds no finished epoch; starting from the beginning"
         tensors, about = checkpoint.load_tensors(path)
-        if about.get("config") != config_text(self.config):
-            raise SareeError(f"{self.run} was made with other settings ({self.run / 'config.yaml'}); resume with those")
-        if about.get("data") != self.digest:
-            raise SareeError(
-                f"{self.run} was made with other data: its list of pictures, splits or clusters has changed"
-            )
+        for what, mine in self.same.items():
+            if about.get(what) != mine:
+                raise SareeError(
+                    f"{self.run} was made with other {what}"
+                    + (f" ({about.get(what)}, now {mine})" if what == "batch" else "")
+                    + "; resume with what it was made with, or choose another folder"
+                )
         parts: dict[str, dict] = {"model": {}, "average": {}, "adam": {}}
         for name, tensor in tensors.items():
             part, _, rest = name.partition(".")
@@ -229,9 +249,11 @@ class State:
 class Plan:
     """Which pictures each step sees, as (epoch, index), seeded by epoch; each process takes every world-th one."""
 
-    def __init__(self, count: int, settings: Train, start: int, rank: int, world: int):
+    def __init__(self, count: int, settings: Train, rank: int, world: int, start: int = 0):
         self.count, self.start, self.rank, self.world = count, start, rank, world
         self.seed, self.batch = settings.seed, min(settings.batch_size, count) // world * world
+        if not self.batch:
+            raise SareeError(f"{world} processes cannot share batches of {min(settings.batch_size, count)} pictures")
         self.per_epoch = count // self.batch
         self.steps = settings.epochs * self.per_epoch
 
@@ -274,9 +296,9 @@ class Log:
     def images_per_s(self) -> float:
         return self.images / (time.perf_counter() - self.began)
 
-    def add(self, terms: dict[str, Tensor], images: int) -> None:
+    def add(self, terms: dict[str, float], images: int) -> None:
         for name, value in terms.items():
-            self.sums[name] = self.sums.get(name, 0.0) + value.item()
+            self.sums[name] = self.sums.get(name, 0.0) + value
         self.steps, self.images = self.steps + 1, self.images + images
 
     def end_epoch(self, epoch: int, step: int, measured: dict) -> dict:
@@ -291,8 +313,6 @@ class Log:
 
 def _watch(state: State, watched: np.ndarray, epoch: int, tell: Callable[[str], None]) -> dict:
     """Measure the averaged model on validation pictures, draw a grid, and warn of collapse."""
-    if not len(watched):
-        return {}
     run, size = state.averaged(), state.config.model.image_size
     clean = np.stack([images.square(picture, size) for picture in watched])
     latents = encode(run, clean)
@@ -301,7 +321,8 @@ def _watch(state: State, watched: np.ndarray, epoch: int, tell: Callable[[str], 
     halves = {"motif": kl[: latents.motif_dim], "colour": kl[latents.motif_dim :]}
     for half, values in halves.items():
         active = int((values > ACTIVE).sum())
-        measured[f"active_{half}"], measured[f"kl_{half}_most"] = active, float(values.max())
+        measured[f"active_{half}"] = active
+        measured[f"kl_{half}_each"] = [round(float(value), 4) for value in values]
         if active < len(values) / 2:
             tell(
                 f"epoch {epoch}: only {active} of {len(values)} {half} dimensions are active (KL above {ACTIVE} nat): "
@@ -341,11 +362,15 @@ def _draw(run: Run, clean: np.ndarray, path: Path) -> None:
 
 
 def _pictures(
-    config: Config, dataset: data.DataSet, strict: bool, tell: Callable[[str], None]
+    config: Config,
+    dataset: data.DataSet,
+    strict: bool,
+    opening: Callable[[int, int], None] | None,
+    tell: Callable[[str], None],
 ) -> tuple[np.ndarray, np.ndarray]:
     """Training pictures, and those watched, (N, M, M, 3) uint8 with M a margin larger than the model's size."""
     side = round(config.model.image_size * MARGIN)
-    training = data.load(dataset.of("train"), side, strict=strict)
+    training = data.load(dataset.of("train"), side, strict=strict, progress=opening)
     val = dataset.of("val")
     watched = data.load(val[:: math.ceil(len(val) / WATCHED) or 1], side, strict=strict)
     for bad in (*dataset.bad, *training.bad, *watched.bad):
@@ -355,7 +380,10 @@ def _pictures(
             f"{dataset.root}: training needs at least 2 readable pictures on the train split, "
             f"found {len(training.images)}"
         )
-    return training.images, watched.images
+    if len(watched.images):
+        return training.images, watched.images
+    tell("no val split: what is watched while training (val_...) is measured on training pictures")
+    return training.images, training.images[:: math.ceil(len(training.images) / WATCHED)]
 
 
 def _loader(config: Config, pictures: np.ndarray, plan: Plan, device: str) -> DataLoader:
@@ -366,7 +394,7 @@ def _loader(config: Config, pictures: np.ndarray, plan: Plan, device: str) -> Da
         num_workers=settings.workers,
         worker_init_fn=_quiet_worker,
         pin_memory=device == "cuda",
-        prefetch_factor=4 if settings.workers else None,
+        prefetch_factor=3 if settings.workers else None,
         # Forked workers share the pictures' memory; a spawned one would get a copy.
         multiprocessing_context="fork" if settings.workers and sys.platform == "linux" else None,
     )
@@ -377,11 +405,21 @@ def _quiet_worker(_: int) -> None:
     cv2.setNumThreads(0)
 
 
-def _claim(run: Path, resume: bool) -> None:
+def _claim(run: Path, config: Config, resume: bool) -> None:
+    """Take the folder before minutes of work; a run that can be gone on with is left as it is."""
     if run.exists() and not run.is_dir():
         raise SareeError(f"{run} is a file; a run needs a folder")
-    if run.exists() and any(run.iterdir()) and not resume:
-        raise SareeError(f"{run} exists and is not empty; add --resume to go on with it, or choose another folder")
+    if run.exists() and any(run.iterdir()):
+        if not resume:
+            raise SareeError(f"{run} exists and is not empty; add --resume to go on with it, or choose another folder")
+        if not (run / "config.yaml").exists():
+            raise SareeError(f"{run} is not a run folder; choose another one")
+        if (run / "model.safetensors").exists() and not (run / "last" / "state.safetensors").exists():
+            raise SareeError(
+                f"{run} holds a model, but not its folder last/ that resuming needs; choose another folder"
+            )
+    else:
+        checkpoint.save_config(run, config)
 
 
 def _fabric(settings: Train) -> Fabric:

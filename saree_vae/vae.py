@@ -40,11 +40,11 @@ class VAE(nn.Module):
         super().__init__()
         self.cfg = cfg
         pixel_scales = cfg.likelihood == "gaussian_pixel"
-        self.motif_encoder = MotifEncoder(motif_features(cfg.encoder, cfg.width, cfg.pretrained), cfg.motif_dim)
+        self.motif_encoder = MotifEncoder(motif_features(cfg), cfg.motif_dim)
         self.colour_encoder = ColourEncoder(cfg.colour_dim)
         self.decoder = Decoder(cfg.image_size, cfg.width, cfg.motif_dim, cfg.colour_dim, cfg.palette, pixel_scales)
         log_scale = torch.tensor(math.log(0.2))
-        if cfg.sigma == "learned":
+        if cfg.sigma == "learned" and cfg.likelihood in ("gaussian", "laplace"):
             self.log_scale = nn.Parameter(log_scale)
         else:
             self.register_buffer("log_scale", log_scale)
@@ -62,7 +62,7 @@ class VAE(nn.Module):
         return self.decoder(z)[0]
 
     def likelihood(self, z: Tensor, x: Tensor | None = None) -> Likelihood:
-        """p(x|z). With an analytic scale and `x` given while training, the scale is the one that fits `x` best."""
+        """p(x|z). With an analytic scale and `x` given while training, the scale fits this whole batch best."""
         mean, scales = self.decoder(z)
         if self.cfg.likelihood == "bernoulli":
             return Bernoulli(torch.logit(mean, eps=1e-4))

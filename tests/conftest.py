@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
+os.environ["CUDA_VISIBLE_DEVICES"] = ""  # the same arithmetic on every machine
 os.environ["HF_HUB_OFFLINE"] = "1"  # no test may reach for the network
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # pictures of 64 pixels: threads would only wait for each other
 

@@ -563,3 +563,12 @@ def test_the_textiles_are_read_with_their_splits():
     dataset = read_data(TEXTILES)
     assert [len(dataset.of(split)) for split in data.SPLITS] == [3102, 302, 879]
     assert dataset.bad == ()
+
+
+def test_a_runs_own_pictures_are_no_data(tmp_path):
+    for name in ("a.png", "start/run/pictures/epoch.png", "start/run/failures.png", "start/catalogue/x.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (80, 80), "red").save(tmp_path / name)
+    (tmp_path / "start/run/model.safetensors").touch()
+    (tmp_path / "start/catalogue/catalogue.json").touch()
+    assert [item.key for item in read_data(tmp_path).items] == ["a.png"]

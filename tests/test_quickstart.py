@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import shutil
 from pathlib import Path
 
@@ -27,7 +28,7 @@ def small():
 
 @pytest.fixture(scope="module")
 def made(small, tmp_path_factory) -> tuple[Path, str]:
-    out = tmp_path_factory.mktemp("quick") / "start"
+    out = tmp_path_factory.mktemp("quick") / "my start"
     result = runner.invoke(cli.app, ["quickstart", "--out", str(out)], catch_exceptions=False)
     assert result.exit_code == 0, result.output
     return out, result.output
@@ -61,7 +62,7 @@ def test_the_commands_it_ends_with_run(made, tmp_path, monkeypatch):
     assert len(commands) == 2
     monkeypatch.chdir(tmp_path)
     for name, rest in commands:
-        result = runner.invoke(cli.app, [name, *rest.split()], catch_exceptions=False)
+        result = runner.invoke(cli.app, [name, *shlex.split(rest)], catch_exceptions=False)
         assert result.exit_code == 0, result.output
     assert (tmp_path / "found.png").exists()
 

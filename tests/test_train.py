@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -59,7 +60,7 @@ def test_an_interrupted_run_resumes_to_the_result_of_an_uninterrupted_one(cloth,
             os.kill(os.getpid(), signal.SIGINT)
 
     run, plain = tmp_path / "run", weights(tiny_run)
-    with pytest.raises(SareeError, match=f"stopped after step {after} of 4.*--resume"):
+    with pytest.raises(SareeError, match=f"stopped after step {after} of 4.*resume"):
         fit(cloth, run, f"train.workers={workers}", watch=interrupt)
     fit(cloth, run, f"train.workers={workers}", resume=True)
     for name, value in weights(run).items():
@@ -122,7 +123,7 @@ def test_resuming_something_else_is_refused(cloth, tiny_run, tmp_path, change):
 
 
 def test_a_loss_that_explodes_stops_with_the_step_the_term_and_a_remedy(cloth, tmp_path):
-    with pytest.raises(SareeError, match=r"stopped at step \d+: the term '\w+' is .* lower train.learning_rate"):
+    with pytest.raises(SareeError, match=r"stopped at step \d+: '[\w ]+' is .* lower train.learning_rate"):
         fit(cloth, tmp_path / "run", "train.learning_rate=1e12", "train.clip=1e12", "train.epochs=6", "train.warmup=0")
 
 
@@ -141,7 +142,7 @@ def test_nan_is_caught_before_it_reaches_the_weights(cloth, tmp_path, monkeypatc
 
     model: list = []
     monkeypatch.setattr(VAE, "forward", lambda self, v, g=None: (model.clear(), model.append(self), broken(v, g))[-1])
-    with pytest.raises(SareeError, match="the term 'swap' is nan"):
+    with pytest.raises(SareeError, match="'swap' is nan"):
         fit(cloth, tmp_path / "run", "train.epochs=3")
 
 
@@ -171,15 +172,85 @@ def test_a_bad_picture_is_named_and_training_goes_on_unless_strict(cloth, tmp_pa
 
 def test_the_plan_shows_every_picture_once_an_epoch_and_processes_share_it():
     settings = config.Train(epochs=2, batch_size=8)
-    whole = list(train.Plan(24, settings, 0, 0, 1))
+    whole = list(train.Plan(24, settings, 0, 1))
     for epoch in (0, 1):
         seen = [index for batch in whole for e, index in batch if e == epoch]
         assert sorted(seen) == list(range(24))
     assert whole[:3] != whole[3:]
-    halves = [list(train.Plan(24, settings, 0, rank, 2)) for rank in (0, 1)]
+    halves = [list(train.Plan(24, settings, rank, 2)) for rank in (0, 1)]
     for batch, first, second in zip(whole, *halves, strict=True):
         assert sorted(batch) == sorted(first + second)
-    assert list(train.Plan(24, settings, 4, 0, 1)) == whole[4:]
+    assert list(train.Plan(24, settings, 0, 1, start=4)) == whole[4:]
+
+
+# Two processes see half of the rows each; their averaged gradient of the gathered InfoNCE must be that of one process.
+GATHERED = """
+import torch
+from lightning_fabric import Fabric
+from saree_vae.objective import info_nce
+from saree_vae.train import _gather
+fabric = Fabric(accelerator="cpu", devices=2, strategy="ddp")
+fabric.launch()
+rows = torch.randn(8, 5, generator=torch.Generator().manual_seed(0))
+torch.manual_seed(0)
+alone = torch.nn.Linear(5, 3)
+torch.manual_seed(0)
+shared = fabric.setup(torch.nn.Linear(5, 3))
+info_nce(alone(rows), alone(rows + 1), 0.1).backward()
+mine = rows[fabric.global_rank :: 2]
+gather = _gather(fabric)
+out = shared(torch.cat([mine, mine + 1])).chunk(2)
+fabric.backward(info_nce(gather(out[0]), gather(out[1]), 0.1))
+torch.testing.assert_close(shared.module.weight.grad, alone.weight.grad, rtol=1e-4, atol=1e-5)
+print("the same")
+"""
+
+
+def test_the_gathered_contrast_has_the_gradient_of_one_process(tmp_path):
+    script = tmp_path / "gathered.py"
+    script.write_text(GATHERED)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", str(script)]
+    environment = os.environ | {"PYTHONPATH": str(Path(train.__file__).parent.parent)}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, env=environment)
+    assert done.stdout.count("the same") == 2, done.stderr
+
+
+def test_a_run_without_what_resuming_needs_is_not_overwritten(cloth, tiny_run, tmp_path):
+    run = shutil.copytree(tiny_run, tmp_path / "run")
+    shutil.rmtree(run / "last")
+    before = (run / "model.safetensors").read_bytes()
+    with pytest.raises(SareeError, match="last/"):
+        fit(cloth, run, resume=True)
+    assert (run / "model.safetensors").read_bytes() == before
+
+
+def test_a_folder_that_is_no_run_is_refused_even_to_resume(cloth, tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(SareeError, match="not a run folder"):
+        fit(cloth, tmp_path, resume=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_a_gradient_that_is_not_finite_is_told(cloth, tmp_path, monkeypatch):
+    monkeypatch.setattr(train.Fabric, "clip_gradients", lambda *_a, **_k: torch.tensor(float("inf")))
+    with pytest.raises(SareeError, match="'gradient norm' is inf"):
+        fit(cloth, tmp_path / "run")
+
+
+def test_without_a_val_split_training_pictures_are_watched_and_it_says_so(cloth, tmp_path):
+    folder = shutil.copytree(cloth, tmp_path / "cloth")
+    manifest = folder / "manifest.csv"
+    manifest.write_text(manifest.read_text().replace(",val,", ",train,"))
+    told: list[str] = []
+    fit(folder, tmp_path / "run", tell=told.append)
+    assert any("no val split" in line for line in told)
+    assert (tmp_path / "run" / "pictures" / "epoch_0002.png").exists()
+
+
+def test_a_run_knows_which_pictures_it_was_trained_on(cloth, tiny_run):
+    run, dataset = checkpoint.load(tiny_run), data.read_data(cloth)
+    assert {item.split for item in dataset.items if run.trained_on(item)} == {"train"}
+    assert sum(map(run.trained_on, dataset.items)) == len(dataset.of("train"))
 
 
 def test_two_processes_train_one_model(cloth, tmp_path):
