@@ -22,6 +22,7 @@ os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it would ask the netwo
 import albumentations as A
 
 NAMES = ("phone_photo", "recoloured", "shuffled")
+GREY = 25  # mean saturation of 255 below which turning the hue changes nothing that one could see
 TRAINING, EVALUATION = 1, 2  # the two streams
 
 
@@ -91,7 +92,7 @@ class Recolour(A.ImageOnlyTransform):
         return {"kind": kind, "turn": draw.uniform(20, 160), "saturation": draw.uniform(0.5, 1.5), "draw": draw}
 
     def apply(self, img: np.ndarray, kind, turn, saturation, draw, **params) -> np.ndarray:
-        if kind == "hue":
+        if kind == "hue" and cv2.cvtColor(img[::4, ::4], cv2.COLOR_RGB2HSV)[..., 1].mean() > GREY:
             return _turn_hue(img, turn, saturation)
         if kind == "mix":
             return _mix_channels(img, draw)
@@ -180,8 +181,8 @@ def _turn_hue(image: np.ndarray, turn: float, saturation: float) -> np.ndarray:
 
 def _mix_channels(image: np.ndarray, draw: np.random.Generator) -> np.ndarray:
     """A random matrix whose rows sum to one (so greys stay grey), channels inverted one by one now and then."""
-    mix = np.eye(3)[draw.permutation(3)] + draw.uniform(-0.4, 0.4, (3, 3))
-    mix /= mix.sum(1, keepdims=True)
+    noise = draw.uniform(-0.4, 0.4, (3, 3))
+    mix = np.eye(3)[draw.permutation(3)] + noise - noise.mean(1, keepdims=True)
     mixed = cv2.transform(image, mix.astype(np.float32))
     inverted = draw.random(3) < 0.2
     gamma = draw.uniform(0.6, 1.6, 3)
