@@ -12,8 +12,8 @@ import numpy as np
 from PIL import Image
 from rich.console import Console
 
-from saree_vae import checkpoint, config, data, evaluate, images, indexing, loom, report, sheets, train, views
-from saree_vae.encoding import decode, encode
+from saree_vae import checkpoint, config, data, evaluate, indexing, loom, report, sheets, train, views
+from saree_vae.encoding import decode, encode, shrunk
 from saree_vae.files import atomic_write
 from saree_vae.index import LatentIndex
 
@@ -94,8 +94,8 @@ def _pictures(run: checkpoint.Run, dataset: data.DataSet, catalogue: Path) -> di
     """Sections of the report, as (title, caption, PNG): search sheets by half, what the decoder draws, the views."""
     asking = _spread(dataset.of("test") or dataset.of("val") or dataset.items, 8)
     size = run.config.model.image_size
-    pictures = data.load(asking, round(size * train.MARGIN))
-    clean = np.stack([images.square(picture, size) for picture in pictures.images])
+    pictures = data.load(asking, run.read_size)
+    clean = shrunk(pictures.images, size)
     sections = {
         f"search_{half}": (title, caption, _png(_search_sheet(run, pictures.items[:QUERIES], catalogue, weights)))
         for half, (title, caption, weights) in HALVES.items()

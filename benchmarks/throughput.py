@@ -49,7 +49,7 @@ def main() -> None:
 
 def decoding(items: tuple[data.Item, ...], settings: config.Config) -> dict[str, float]:
     """Decoding scaled while reading, beside decoding whole pictures and scaling then."""
-    side = round(settings.model.image_size * train.MARGIN)
+    side = images.margin_side(settings.model.image_size)
     paths = [item.path for item in items[:256]]
     scaled, whole = alternate(
         lambda: [images.read_square(path, side) for path in paths],
@@ -60,7 +60,7 @@ def decoding(items: tuple[data.Item, ...], settings: config.Config) -> dict[str,
 
 def training(items: tuple[data.Item, ...], settings: config.Config) -> dict[str, float]:
     """The loader alone, the network alone, and both together, on the same pictures."""
-    pictures = data.load(items, round(settings.model.image_size * train.MARGIN)).images
+    pictures = data.load(items, images.margin_side(settings.model.image_size)).images
     settings = settings.model_copy(update={"train": settings.train.model_copy(update={"epochs": 10_000})})
     plan = train.Plan(len(pictures), settings.train, 0, 1)
     learn, device = _learner(settings)

@@ -17,11 +17,11 @@ from . import config
 from .data import Item
 from .errors import SareeError
 from .files import atomic_write
+from .images import margin_side
 from .vae import VAE
 
-PREPROCESSING = (
-    "central square, area-resampled, sRGB / 255; 1"  # part of the fingerprint: change the number with the code
-)
+# Part of the fingerprint: change the number with the code.
+PREPROCESSING = "central square, a quarter larger, area-resampled, sRGB / 255; 2"
 SEEN = "trained_on.txt"
 
 
@@ -34,6 +34,11 @@ class Run:
     model: VAE
     fingerprint: str
     seen: frozenset[str] = frozenset()  # traces of the pictures it was trained on
+
+    @property
+    def read_size(self) -> int:
+        """The side of the squares to read pictures at, for `encode`."""
+        return margin_side(self.config.model.image_size)
 
     def trained_on(self, item: Item) -> bool:
         """Whether this picture, by its key and size, was among those that the run trained on."""

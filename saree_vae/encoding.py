@@ -10,6 +10,7 @@ import torch
 from .checkpoint import Run
 from .data import Bad, Item, batches
 from .errors import SareeError
+from .images import square
 from .latents import Latents
 
 BATCH = 64
@@ -19,7 +20,7 @@ def encode(run: Run, images: np.ndarray, keys: Sequence[str] | None = None) -> L
     """Posteriors of pictures in memory.
 
     Args:
-        images: (N, S, S, 3) uint8 with S = run.config.model.image_size.
+        images: (N, M, M, 3) uint8; M is run.read_size, or run.config.model.image_size for pictures shrunk before.
         keys: names of the pictures; "0", "1", ... if not given.
 
     Raises:
@@ -27,13 +28,14 @@ def encode(run: Run, images: np.ndarray, keys: Sequence[str] | None = None) -> L
     """
     keys = tuple(map(str, range(len(images)))) if keys is None else tuple(keys)
     size = run.config.model.image_size
-    if images.shape[1:] != (size, size, 3):
-        raise SareeError(f"{run.path} encodes pictures of {size} x {size} x 3, got {images.shape[1:]}")
+    if images.shape[1:] not in ((size, size, 3), (run.read_size, run.read_size, 3)):
+        sides = f"{run.read_size} x {run.read_size} or {size} x {size}"
+        raise SareeError(f"{run.path} encodes pictures of {sides} x 3, got {images.shape[1:]}")
     mu = np.empty((len(images), run.model.latent_dim), np.float32)
     sigma = np.empty_like(mu)
     for start in range(0, len(images), BATCH):
         rows = slice(start, start + BATCH)
-        mu[rows], sigma[rows] = _posterior(run, images[rows])
+        mu[rows], sigma[rows] = _posterior(run, shrunk(images[rows], size))
     if not (np.isfinite(mu).all() and np.isfinite(sigma).all()):
         worst = keys[int(np.argmin(np.isfinite(mu).all(1) & np.isfinite(sigma).all(1)))]
         raise SareeError(f"{worst}: its latent is not finite; the weights of {run.path} are damaged")
@@ -55,7 +57,7 @@ def encode_items(
     bad: list[Bad] = []
     parts = []
     done = 0
-    for batch, pictures in batches(items, run.config.model.image_size, BATCH, bad=bad, strict=strict):
+    for batch, pictures in batches(items, run.read_size, BATCH, bad=bad, strict=strict):
         parts.append(encode(run, pictures, [item.key for item in batch]))
         done += len(batch)
         if progress:
@@ -67,6 +69,11 @@ def encode_items(
     keys = tuple(key for part in parts for key in part.keys)
     mu, sigma = np.concatenate([part.mu for part in parts]), np.concatenate([part.sigma for part in parts])
     return Latents(keys, mu, sigma, parts[0].motif_dim), tuple(bad)
+
+
+def shrunk(images: np.ndarray, size: int) -> np.ndarray:
+    """Squares (N, M, M, 3) as the model sees them, (N, size, size, 3)."""
+    return images if images.shape[1] == size else np.stack([square(image, size) for image in images])
 
 
 @torch.inference_mode()

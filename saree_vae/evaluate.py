@@ -28,7 +28,7 @@ from PIL.Image import Image
 from . import baselines, config, data, metrics, sheets, views
 from .checkpoint import Run
 from .data import DataSet, Item
-from .encoding import encode, to_images, to_tensor
+from .encoding import encode, shrunk, to_images, to_tensor
 from .errors import SareeError
 from .files import atomic_write
 from .images import read_square
@@ -289,13 +289,14 @@ class _Bench:
 
     @cached_property
     def tests(self) -> tuple[tuple[Item, ...], np.ndarray]:
-        """The test pictures that can be read, (T, S, S, 3)."""
-        return self._load(self.size)
+        """The test pictures that can be read, as the model sees them, (T, S, S, 3)."""
+        items, images = self.large_tests
+        return items, shrunk(images, self.size)
 
     @cached_property
     def large_tests(self) -> tuple[tuple[Item, ...], np.ndarray]:
         """The same, a quarter larger: views crop them."""
-        return self._load(self.size * 5 // 4)
+        return self._load(self.run.read_size)
 
     @cached_property
     def everything(self) -> tuple[list[Item], dict[str, np.ndarray]]:
@@ -348,7 +349,8 @@ class _Bench:
         for start in range(0, len(items), BATCH):
             yield items[start : start + BATCH], images[start : start + BATCH]
         bad: list[data.Bad] = []
-        yield from data.batches(self.dataset.of("train", "val"), self.size, BATCH, bad=bad)
+        for batch, images in data.batches(self.dataset.of("train", "val"), self.run.read_size, BATCH, bad=bad):
+            yield batch, shrunk(images, self.size)
         self._bad |= {one.key: one.reason for one in bad}
 
     def _load(self, size: int) -> tuple[tuple[Item, ...], np.ndarray]:

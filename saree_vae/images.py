@@ -94,6 +94,15 @@ def read_square(source: str | Path | bytes, size: int) -> np.ndarray:
     return square(read_image(source, min_side=size), size)
 
 
+def margin_side(size: int) -> int:
+    """The side at which pictures are read for a model of pictures of `size`: a quarter more.
+
+    Training takes its crops from there, so that they have detail; whatever is encoded is shrunk from there too. (Read
+    sharp, at once, the same model lost 0.02 of class R@1 and of mAP@R on photographs of textiles.)
+    """
+    return round(size * 5 / 4)
+
+
 def thumbnail(image: np.ndarray, side: int = 192) -> bytes:
     """The whole (H, W, 3) uint8 picture as a JPEG whose longest side is `side` pixels (or less: none is enlarged)."""
     height, width = image.shape[:2]

@@ -61,7 +61,7 @@ def index(
         # Where a label was corrected the picture counts as changed, whatever its file says.
         same = {item.key for item in dataset.items if labels.get(item.key) == _labels(item)}
         known = {key: sha256 for key, sha256 in catalogue.keys().items() if key in same}
-        for done, batch in _in_batches(dataset.items, run.config.model.image_size, known):
+        for done, batch in _in_batches(dataset.items, run.read_size, known):
             seen = [picture for picture in batch if isinstance(picture, _Picture)]
             bad += [picture for picture in batch if isinstance(picture, Bad)]
             if strict and bad:
@@ -102,8 +102,8 @@ def embed(run: Run, paths: Sequence[str | Path]) -> np.ndarray:
     Raises:
         ImageError: a picture cannot be read.
     """
-    size = run.config.model.image_size
-    latents = encode(run, np.stack([images.read_square(path, size) for path in paths]), [str(p) for p in paths])
+    pictures = np.stack([images.read_square(path, run.read_size) for path in paths])
+    latents = encode(run, pictures, [str(path) for path in paths])
     motif, colour = (unit(unit(half).mean(0, keepdims=True)) for half in (latents.motif, latents.colour))
     return np.concatenate([motif, colour], 1)
 

@@ -28,7 +28,7 @@ from . import checkpoint, data, images, metrics, sheets, views
 from .checkpoint import Run
 from .config import Config, Train
 from .config import save_text as config_text
-from .encoding import encode, to_images, to_tensor
+from .encoding import encode, shrunk, to_images, to_tensor
 from .errors import SareeError
 from .files import atomic_write
 from .latents import Latents, unit
@@ -38,7 +38,6 @@ from .vae import VAE, Encoded
 ACTIVE = 0.02  # nats: a latent dimension with less KL than this is idle
 EXPLODED = 1e4  # the terms are of order 1 per pixel value; nothing healthy comes near
 WATCHED = 200  # validation pictures measured during training
-MARGIN = 5 / 4  # pictures are held this much larger than the model sees, so that a crop still has its detail
 ORDER = 3  # the stream of random numbers for the order of pictures, beside the two of `views`
 WEIGHTED = ("reconstruct", "swap", "contrast_motif", "contrast_colour")  # terms of the loss, weights of the objective
 
@@ -314,7 +313,7 @@ class Log:
 def _watch(state: State, watched: np.ndarray, epoch: int, tell: Callable[[str], None]) -> dict:
     """Measure the averaged model on validation pictures, draw a grid, and warn of collapse."""
     run, size = state.averaged(), state.config.model.image_size
-    clean = np.stack([images.square(picture, size) for picture in watched])
+    clean = shrunk(watched, size)
     latents = encode(run, clean)
     measured = {"val_elbo": _mean_elbo(run, clean)} | _found(run, watched, latents)
     kl = (0.5 * (latents.mu**2 + latents.sigma**2 - 1) - np.log(latents.sigma)).mean(0)  # (D,)
@@ -369,7 +368,7 @@ def _pictures(
     tell: Callable[[str], None],
 ) -> tuple[np.ndarray, np.ndarray]:
     """Training pictures, and those watched, (N, M, M, 3) uint8 with M a margin larger than the model's size."""
-    side = round(config.model.image_size * MARGIN)
+    side = images.margin_side(config.model.image_size)
     training = data.load(dataset.of("train"), side, strict=strict, progress=opening)
     val = dataset.of("val")
     watched = data.load(val[:: math.ceil(len(val) / WATCHED) or 1], side, strict=strict)

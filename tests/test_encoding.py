@@ -9,6 +9,7 @@ from conftest import paint
 from saree_vae import checkpoint, data
 from saree_vae.encoding import decode, encode, encode_items
 from saree_vae.errors import SareeError
+from saree_vae.images import square
 from saree_vae.latents import Latents
 
 
@@ -26,6 +27,13 @@ def test_a_picture_encodes_the_same_alone_and_in_company(run, pictures):
     together, alone = encode(run, pictures), encode(run, pictures[1:2])
     np.testing.assert_allclose(together.mu[1], alone.mu[0], atol=1e-5)
     assert together.keys == ("0", "1", "2")
+
+
+def test_a_picture_read_with_its_margin_is_shrunk_as_training_shrinks_it(run):
+    large = np.asarray(paint("dots", "#1f4e79", side=run.read_size))[None]
+    assert large.shape[1] == 80
+    small = square(large[0], 64)[None]
+    np.testing.assert_array_equal(encode(run, large).mu, encode(run, small).mu)
 
 
 def test_the_embedding_has_two_unit_halves(run, pictures):

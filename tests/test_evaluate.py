@@ -144,7 +144,7 @@ def test_pca_learns_from_training_pictures_only(monkeypatch, run, painted_set):
         evaluate.baselines, "pca", lambda train: learnt.extend(train) or (lambda some: np.eye(len(some)))
     )
     evaluate.evaluate(run, painted_set, ("retrieval",))
-    pictures = [images.read_square(item.path, SIZE) for item in painted_set.of("train")]
+    pictures = [images.square(images.read_square(item.path, LARGE), SIZE) for item in painted_set.of("train")]
     small = [baselines.shrink(picture, baselines.PCA_SIDE).tobytes() for picture in pictures]
     assert sorted(picture.tobytes() for picture in learnt) == sorted(small)
 
@@ -195,7 +195,9 @@ def test_a_second_photograph_is_asked_for_by_test_pictures_only_and_by_item_pref
     rows = [(painted("dots", n), "", item, split) for n, (item, split) in enumerate(photographs)]
     rows.append((painted("dots", 9), "", "", "test"))
     dataset = make_set(tmp_path / "set", rows)
-    place = {images.read_square(item.path, SIZE).tobytes(): item.item_id for item in dataset.items}
+    place = {
+        images.square(images.read_square(item.path, LARGE), SIZE).tobytes(): item.item_id for item in dataset.items
+    }
     # The pieces of shop a are told apart, all pieces of shop b look alike, and the last is one of those.
     use_encoder(monkeypatch, lambda p: np.tile([1.0, 0.0] if place[p.tobytes()] == "a:1" else [0.0, 1.0], 2))
     task = evaluate.evaluate(known_run(tmp_path, 2, 2), dataset, ("items",))["tasks"]["items"]
