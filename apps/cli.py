@@ -319,7 +319,13 @@ def training_bar() -> Iterator[tuple[Callable[[int, int], None], Callable, Calla
             if at.row:
                 progress.print(epoch_line(at.row))
             rate = {} if at.row else {"rate": at.images_per_s}
-            progress.update(row, description=f"epoch {at.epoch + 1}", completed=at.step, total=at.steps, **rate)
+            progress.update(
+                row,
+                description="trained" if at.step == at.steps else f"epoch {at.epoch + 1}",
+                completed=at.step,
+                total=at.steps,
+                **rate,
+            )
 
         yield opening, watch, progress.print
 

@@ -20,7 +20,7 @@ from saree_vae.index import LatentIndex
 from .cli import bar, task_bar, tell_bad, training_bar
 
 PICTURES = 700  # drawn when no data is given
-SEEN = 24_000  # pictures that training sees, over all its epochs: what fits into a few minutes on 2 cores
+SEEN = 18_000  # pictures that training sees, over all its epochs: what fits into a few minutes on 2 cores
 FEWEST, MOST = 4, 60  # epochs
 QUERIES = 4  # rows of a search sheet
 HALVES = {

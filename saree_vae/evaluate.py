@@ -93,7 +93,7 @@ def evaluate(
     measured = {task: _no_test(dataset) or measure[task](bench) for task in chosen}
     return {
         "run": {
-            "path": str(run.path),
+            "name": run.path.resolve().name,
             "fingerprint": run.fingerprint,
             "config": run.config.model_dump(),
             "config_digest": hashlib.sha256(config.save_text(run.config).encode()).hexdigest(),
