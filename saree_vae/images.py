@@ -97,8 +97,8 @@ def read_square(source: str | Path | bytes, size: int) -> np.ndarray:
 def margin_side(size: int) -> int:
     """The side at which pictures are read for a model of pictures of `size`: a quarter more.
 
-    Training takes its crops from there, so that they have detail; whatever is encoded is shrunk from there too. (Read
-    sharp, at once, the same model lost 0.02 of class R@1 and of mAP@R on photographs of textiles.)
+    Training takes its crops from there, so that they have detail; whatever is encoded is shrunk from there too, to be
+    what the model knows. (The difference is small: benchmarks/LOG.md.)
     """
     return round(size * 5 / 4)
 
