@@ -62,12 +62,12 @@ def training(items: tuple[data.Item, ...], settings: config.Config) -> dict[str,
     """The loader alone, the network alone, and both together, on the same pictures."""
     pictures = data.load(items, images.margin_side(settings.model.image_size)).images
     settings = settings.model_copy(update={"train": settings.train.model_copy(update={"epochs": 10_000})})
-    plan = train.Plan(len(pictures), settings.train, 0, 1)
+    plan, clusters = train.Plan(len(pictures), settings.train, 0, 1), np.full(len(pictures), -1)
     learn, device = _learner(settings)
     steps, ahead = 10, 8 * max(1, settings.train.workers)  # `ahead`: more than the loader makes before it is asked
 
     def stream() -> Iterator[dict]:
-        return iter(train._loader(settings, pictures, plan, device))
+        return iter(train._loader(settings, pictures, clusters, plan, device))
 
     batches = stream()
     one = next(batches)
@@ -101,11 +101,12 @@ def _learner(settings: config.Config) -> tuple[Callable[[dict], None], str]:
     stepper, optimizer = fabric.setup(model, torch.optim.AdamW(model.parameters(), lr=1e-4))
 
     def learn(batch: dict) -> None:
-        tensors = {name: train.to_tensor(array, fabric.device) for name, array in batch.items()}
+        tensors = {n: train.to_tensor(array, fabric.device) for n, array in batch.items() if n != "cluster"}
         noise = torch.Generator(fabric.device).manual_seed(0)
-        terms = train._terms(stepper(tensors, noise), settings, 0.5, lambda rows: rows)
+        out = stepper(tensors, noise, settings.objective.decode)
+        terms = train._terms(out, batch["cluster"], settings, 0.5, lambda rows: rows)
         optimizer.zero_grad()
-        fabric.backward(sum(getattr(settings.objective, name) * terms[name] for name in train.WEIGHTED))
+        fabric.backward(sum(getattr(settings.objective, n) * terms[n] for n in train.WEIGHTED if n in terms))
         fabric.clip_gradients(stepper, optimizer, max_norm=settings.train.clip)
         optimizer.step()
         terms["reconstruct"].item()  # waits for the device

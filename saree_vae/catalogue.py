@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -24,6 +25,7 @@ log = logging.getLogger(__name__)
 
 FORMAT = 1  # of the folder; a newer one is refused
 WHOLE = (0.0, 0.0, 1.0, 1.0)  # the box of a whole picture
+CANDIDATES = 100  # items that each vector of a query of several puts forward
 
 Box = tuple[float, float, float, float]
 
@@ -84,6 +86,7 @@ class Catalogue:
         self.fingerprint: str = about["fingerprint"]
         self.motif_dim: int = about["motif_dim"]
         self.colour_dim: int = about["colour_dim"]
+        self.crops: int = about.get("crops", 0)  # small regions stored of each picture at most; 0: whole pictures only
         self._lock = threading.RLock()  # a web page may search from any of its threads
         self._loaded: _Loaded | None = None
         self._columns: tuple[str, frozenset[str]] = ("", frozenset())
@@ -96,11 +99,15 @@ class Catalogue:
                 self._database.execute("PRAGMA synchronous = FULL")  # what was acknowledged outlives a power cut, too
 
     @staticmethod
-    def create(folder: str | Path, *, fingerprint: str, motif_dim: int, colour_dim: int) -> Catalogue:
+    def create(folder: str | Path, *, fingerprint: str, motif_dim: int, colour_dim: int, crops: int = 0) -> Catalogue:
         """Make an empty catalogue, or go on with one of the same model in `folder`.
 
+        Args:
+            crops: how many small regions of a picture its entries may have; remembered, so that all later entries and
+                queries are cut alike. 0 goes on with whatever an existing catalogue has.
+
         Raises:
-            SareeError: `folder` holds something else, or a catalogue of another model.
+            SareeError: `folder` holds something else, or a catalogue of another model or of other regions.
         """
         folder = Path(folder)
         if (folder / _ABOUT).exists():
@@ -110,11 +117,15 @@ class Catalogue:
                     f"{folder} is a catalogue of model {about['fingerprint'][:8]}, this is model {fingerprint[:8]}; "
                     "index into a new folder, or use that run"
                 )
+            if crops not in (0, about["crops"]):
+                has = f"{about['crops']} regions" if about["crops"] else "no regions"
+                raise SareeError(f"{folder} was made with {has} of a picture, not {crops}; index into a new folder")
         else:
             # Hidden files do not count: systems leave some in every folder, and a killed process a temporary one.
             if folder.exists() and (not folder.is_dir() or any(p.name[0] != "." for p in folder.iterdir())):
                 raise SareeError(f"{folder} is not a catalogue and not empty; give --out a new folder")
             about = {"format": FORMAT, "fingerprint": fingerprint, "motif_dim": motif_dim, "colour_dim": colour_dim}
+            about |= {"crops": crops} if crops else {}
             with atomic_write(folder / _ABOUT) as temporary:
                 temporary.write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
         catalogue = Catalogue(folder, about)
@@ -239,13 +250,18 @@ class Catalogue:
         *,
         motif: float = 1.0,
         colour: float = 1.0,
+        pairs: int = 3,
         where: str | Where | None = None,
         exclude: Collection[str] = (),
     ) -> list[Hit]:
-        """The k best items for ONE query item seen through V vectors; the score is that of the best pair of vectors.
+        """The k best items for ONE query item seen through V vectors.
+
+        Candidates are the max(k, 100) best items of each query vector. A hit's score and cosines are means over its
+        `pairs` best pairs of vectors (`latents.match`); its boxes are those of the very best pair.
 
         Args:
             embeddings: (V, D), as in `search`; boxes: the V parts of the query's picture that they saw.
+            pairs: how many; 1 lets the best pair decide.
         """
         if len(boxes) != len(embeddings):
             raise SareeError(f"{len(embeddings)} query vectors need as many boxes, got {len(boxes)}")
@@ -254,13 +270,41 @@ class Catalogue:
             queries = self._unit_halves(embeddings)
             among = self._among(database, where)
             excluded = _items_of(database, exclude)
-            # Each of the k best items is among the k best of the query vector in its best pair: k for each is enough.
-            found = _best_by_item(loaded, queries, k, (motif, colour), among, excluded)
-            hits = self._hits(database, loaded, queries, found, boxes)
-        best: dict[str, Hit] = {}
-        for hit in sorted((hit for row in hits for hit in row), key=_order):
-            best.setdefault(hit.key, hit)
-        return list(best.values())[:k]
+            found = _best_by_item(loaded, queries, max(k, CANDIDATES), (motif, colour), among, excluded)
+            matches = self._matches(loaded, queries, found, pairs, (motif, colour))
+            # Some more than k: among equal scores the key decides, and the keys are in the database.
+            rows = self._rows(database, [match.vector for match in matches[: 2 * k]])
+        hits = [_hit(rows[m.vector], m.score, m.motif, m.colour, boxes[m.query]) for m in matches[: 2 * k]]
+        return sorted(hits, key=_order)[:k]
+
+    def _matches(
+        self,
+        loaded: _Loaded,
+        queries: np.ndarray,
+        found: list[list[tuple[float, int]]],
+        pairs: int,
+        weights: tuple[float, float],
+    ) -> list[_Match]:
+        """The items of which any vector was found, matched with all their vectors, best first."""
+        vectors = np.unique([vector for row in found for _, vector in row]).astype(np.int64)
+        if not len(vectors):
+            return []
+        items = np.unique(loaded.items[np.searchsorted(loaded.ids, vectors)])
+        places = np.flatnonzero(np.isin(loaded.items, items))
+        places = places[np.argsort(loaded.items[places], kind="stable")]  # an item's vectors side by side
+        ids, stored = loaded.ids[places], loaded.index.rows(loaded.ids[places])
+        half, total = self.motif_dim, sum(weights)
+        motif, colour = queries[:, :half] @ stored[:, :half].T, queries[:, half:] @ stored[:, half:].T  # (V, T)
+        scores = (weights[0] * motif + weights[1] * colour) / total
+        starts = np.flatnonzero(np.diff(loaded.items[places], prepend=-1))
+        matches = []
+        for columns in np.split(np.arange(len(ids)), starts[1:]):
+            nearest = columns[scores[:, columns].argmax(1)]  # (V,)
+            own = np.arange(len(queries))
+            best = np.argsort(-scores[own, nearest], kind="stable")[:pairs]
+            means = (float(table[best, nearest[best]].mean()) for table in (scores, motif, colour))
+            matches.append(_Match(*means, vector=int(ids[nearest[best[0]]]), query=int(best[0])))
+        return sorted(matches, key=lambda match: -match.score)
 
     def thumbnail(self, key: str) -> bytes:
         """The item's thumbnail, JPEG.
@@ -299,6 +343,7 @@ class Catalogue:
                 "fingerprint": self.fingerprint,
                 "motif_dim": self.motif_dim,
                 "colour_dim": self.colour_dim,
+                "crops": self.crops,
                 "items": database.execute("SELECT count(*) FROM items").fetchone()[0],
                 "vectors": database.execute("SELECT count(*) FROM vectors").fetchone()[0],
                 "clusters": dict(clusters),
@@ -451,23 +496,26 @@ class Catalogue:
         boxes: Sequence[Box],
     ) -> list[list[Hit]]:
         """Hits of the (score, vector id) pairs found for each query."""
-        rows = {}
-        wanted = sorted({vector for pairs in found for _, vector in pairs})
-        for start in range(0, len(wanted), _CHUNK):
-            part = wanted[start : start + _CHUNK]
-            rows |= {row[0]: row[1:] for row in database.execute(_SELECT_HITS.format(",".join("?" * len(part))), part)}
+        rows = self._rows(database, [vector for pairs in found for _, vector in pairs])
         units = dict(zip(rows, self._unit_halves(self._array([row[0] for row in rows.values()])), strict=True))
         answer = []
         for query, pairs, query_box in zip(queries, found, boxes, strict=True):
             hits = []
             for score, vector in pairs:
-                _, key, path, cluster, item_id, metadata, *box = rows[vector]
                 product = query * units[vector]
                 motif, colour = float(product[: self.motif_dim].sum()), float(product[self.motif_dim :].sum())
-                about = (cluster, item_id, json.loads(metadata), tuple(box), tuple(query_box))
-                hits.append(Hit(key, path, score, motif, colour, *about))
+                hits.append(_hit(rows[vector], score, motif, colour, query_box))
             answer.append(sorted(hits, key=_order))
         return answer
+
+    def _rows(self, database: sqlite3.Connection, vectors: Iterable[int]) -> dict[int, tuple]:
+        """What `_SELECT_HITS` gives of each vector, by its id."""
+        rows: dict[int, tuple] = {}
+        wanted = sorted(set(vectors))
+        for start in range(0, len(wanted), _CHUNK):
+            part = wanted[start : start + _CHUNK]
+            rows |= {row[0]: row[1:] for row in database.execute(_SELECT_HITS.format(",".join("?" * len(part))), part)}
+        return rows
 
 
 _ABOUT, _DATABASE, _INDEX = "catalogue.json", "items.db", "index.faiss"
@@ -503,6 +551,16 @@ class _Loaded:
     ids: np.ndarray
     items: np.ndarray
     per_item: int  # vectors, on average, rounded up
+
+
+class _Match(NamedTuple):
+    """How one item matched: means over the best pairs of vectors, and the very best pair."""
+
+    score: float
+    motif: float
+    colour: float
+    vector: int  # id of the item's
+    query: int  # row of the query's
 
 
 def _best_by_item(
@@ -547,6 +605,11 @@ def _first_of_each_item(
     return list(zip(scores[first].tolist(), ids[first].tolist(), strict=True))
 
 
+def _hit(row: tuple, score: float, motif: float, colour: float, query_box: Box) -> Hit:
+    _, key, path, cluster, item_id, metadata, *box = row
+    return Hit(key, path, score, motif, colour, cluster, item_id, json.loads(metadata), tuple(box), tuple(query_box))
+
+
 def _order(hit: Hit) -> tuple[float, str]:
     return -hit.score, hit.key
 
@@ -572,7 +635,9 @@ def _about(folder: Path) -> dict:
             raise SareeError(
                 f"{folder}: a catalogue of format {version}, and this saree-vae reads {FORMAT}; upgrade saree-vae"
             )
-        for name, kind in (("format", int), ("fingerprint", str), ("motif_dim", int), ("colour_dim", int)):
+        about.setdefault("crops", 0)  # only catalogues with regions name them
+        kinds = {"format": int, "fingerprint": str, "motif_dim": int, "colour_dim": int, "crops": int}
+        for name, kind in kinds.items():
             if not isinstance(about[name], kind):
                 raise TypeError(f"{name} is {about[name]!r}")
     except (FileNotFoundError, NotADirectoryError):

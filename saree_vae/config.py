@@ -63,6 +63,13 @@ class Objective(Section):
     contrast_motif: float = Field(1.0, ge=0, description="Weight of InfoNCE on the motif half.")
     contrast_colour: float = Field(0.5, ge=0, description="Weight of InfoNCE on the colour half.")
     temperature: float = Field(0.1, gt=0, description="Temperature of InfoNCE on cosines.")
+    labels: bool = Field(False, description="Also draw pictures of one cluster together, where clusters are known.")
+    decode: float = Field(
+        0.5,
+        gt=0,
+        le=1,
+        description="Share of a batch that is decoded: the decoder is half the work, and learns as well.",
+    )
 
 
 class Train(Section):

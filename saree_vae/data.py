@@ -545,7 +545,7 @@ class _Look:
 def _looked_at(items: list[Item], strict: bool, progress: Progress | None) -> tuple[list[Item], list[_Look], list[Bad]]:
     """Open all pictures: those that can be read, what they look like, and the others."""
     seen, looks, bad = [], [], []
-    for done, (item, result) in enumerate(_read_ahead(items, lambda item: _look(item.path), strict), 1):
+    for done, (item, result) in enumerate(read_ahead(items, lambda item: _look(item.path), strict=strict), 1):
         if isinstance(result, Bad):
             bad.append(result)
         else:
@@ -617,13 +617,16 @@ Result = TypeVar("Result")
 
 
 def _decoded(items: Sequence[Item], size: int, strict: bool) -> Iterator[tuple[Item, np.ndarray | Bad]]:
-    return _read_ahead(items, lambda item: read_square(item.path, size), strict)
+    return read_ahead(items, lambda item: read_square(item.path, size), strict=strict)
 
 
-def _read_ahead(
-    items: Sequence[Item], read: Callable[[Item], Result], strict: bool
+def read_ahead(
+    items: Sequence[Item], read: Callable[[Item], Result], *, strict: bool = False
 ) -> Iterator[tuple[Item, Result | Bad]]:
-    """What `read` gives for each item, in order; threads work a little ahead (Pillow decodes without the GIL)."""
+    """What `read` gives for each item, in order; threads work a little ahead (Pillow decodes without the GIL).
+
+    An ImageError becomes a Bad, or with `strict` is raised.
+    """
     threads = min(8, os.cpu_count() or 1)
     pool = ThreadPoolExecutor(threads)
     waiting: deque[tuple[Item, Future[Result]]] = deque()

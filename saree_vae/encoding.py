@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
 
+from . import regions
 from .checkpoint import Run
-from .data import Bad, Item, batches
+from .data import Bad, Item, read_ahead
 from .errors import SareeError
 from .images import square
 from .latents import Latents
@@ -46,29 +48,46 @@ def encode_items(
     run: Run,
     items: Sequence[Item],
     *,
+    crops: int = 0,
     strict: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[Latents, tuple[Bad, ...]]:
     """Posteriors of a data set's items, streamed from disk; unreadable pictures are left out and named.
 
+    With `crops` each picture gives several rows, one for each of its regions (`regions.find`), whole picture first.
+
     Raises:
         SareeError: nothing could be read, or with `strict` something could not.
     """
     bad: list[Bad] = []
-    parts = []
-    done = 0
-    for batch, pictures in batches(items, run.read_size, BATCH, bad=bad, strict=strict):
-        parts.append(encode(run, pictures, [item.key for item in batch]))
-        done += len(batch)
+    parts: list[Latents] = []
+    keys: list[str] = []
+    seen: list[regions.Parts] = []
+    for done, (item, result) in enumerate(
+        read_ahead(items, lambda item: regions.read(item.path, run.read_size, crops), strict=strict), 1
+    ):
+        if isinstance(result, Bad):
+            bad.append(result)
+        else:
+            seen.append(result._replace(picture=None))  # only its squares are wanted; it may be large
+            keys += [item.key] * len(result.boxes)
+        if seen and (sum(len(part.boxes) for part in seen) >= BATCH or done == len(items)):
+            parts.append(_encoded(run, seen, keys))
+            keys, seen = [], []
         if progress:
-            progress(done + len(bad), len(items))
+            progress(done, len(items))
     if not parts:
         raise SareeError(
             f"none of {len(items)} pictures could be read" + (f" ({bad[0].key}: {bad[0].reason})" if bad else "")
         )
-    keys = tuple(key for part in parts for key in part.keys)
-    mu, sigma = np.concatenate([part.mu for part in parts]), np.concatenate([part.sigma for part in parts])
-    return Latents(keys, mu, sigma, parts[0].motif_dim), tuple(bad)
+    all_keys = tuple(key for part in parts for key in part.keys)
+    mu, sigma, boxes = (np.concatenate([getattr(part, name) for part in parts]) for name in ("mu", "sigma", "boxes"))
+    return Latents(all_keys, mu, sigma, parts[0].motif_dim, boxes if crops else None), tuple(bad)
+
+
+def _encoded(run: Run, seen: Sequence[regions.Parts], keys: Sequence[str]) -> Latents:
+    latents = encode(run, np.concatenate([part.squares for part in seen]), keys)
+    return replace(latents, boxes=np.array([box for part in seen for box in part.boxes], dtype=np.float32))
 
 
 def shrunk(images: np.ndarray, size: int) -> np.ndarray:

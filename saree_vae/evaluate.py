@@ -16,7 +16,7 @@ import json
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -25,19 +25,21 @@ import numpy as np
 import torch
 from PIL.Image import Image
 
-from . import baselines, config, data, metrics, sheets, views
+from . import baselines, config, data, metrics, regions, sheets, views
 from .checkpoint import Run
 from .data import DataSet, Item
-from .encoding import encode, shrunk, to_images, to_tensor
+from .encoding import encode, encode_items, shrunk, to_images, to_tensor
 from .errors import SareeError
 from .files import atomic_write
 from .images import read_square
+from .latents import Latents, match, unit
 
-TASKS = ("retrieval", "views", "items", "exchange", "likelihood")
+TASKS = ("retrieval", "views", "items", "exchange", "leakage", "likelihood")
 KS = (1, 5, 10)
 OURS = ("motif and colour", "motif", "colour")
 PCA = "PCA of pixels"  # which, unlike the other baselines, must see the training pictures first
 VIEW_KEEPS = {"phone_photo": "motif and colour", "recoloured": "motif", "shuffled": "colour"}
+PAIRS_OF_REGIONS = 3  # as a catalogue matches them
 PAIRS = 500  # pairs of pictures whose colours are exchanged
 PCA_PICTURES = 20_000  # 32 x 32 pictures that PCA learns from, at most: 60 MB
 ACTIVE = 0.02  # nats of KL, averaged over pictures, above which a latent dimension is counted as used
@@ -48,6 +50,7 @@ NO_SECOND_PHOTOGRAPH = (
 )
 
 Progress = Callable[[str, int, int], None]  # what is being done, how many are done, of how many
+Describe = Callable[[np.ndarray], np.ndarray]  # pictures (N, S, S, 3) uint8 -> unit rows (N, D) float32
 
 
 def evaluate(
@@ -58,6 +61,7 @@ def evaluate(
     seed: int = 0,
     progress: Progress | None = None,
     device: str | torch.device | None = None,
+    beside: Mapping[str, Describe] | None = None,
 ) -> dict:
     """Measure a run on the test split of a data set.
 
@@ -68,6 +72,7 @@ def evaluate(
         seed: of the views, the pairs, the sampled latents and the bootstrap.
         progress: called with (what, done, total).
         device: where to compute; where the model already is, if None.
+        beside: other embeddings to measure on the same pictures, by name, beside the baselines.
 
     Returns:
         {"run", "data", "seed", "tasks": {name: task}}, JSON-ready.
@@ -81,12 +86,13 @@ def evaluate(
     if device is not None:
         run.model.to(device)
     dataset, seen = _without_seen(run, dataset)
-    bench = _Bench(run, dataset, seed, progress or (lambda what, done, total: None))
+    bench = _Bench(run, dataset, seed, progress or (lambda what, done, total: None), beside or {})
     measure = {
         "retrieval": _retrieval,
         "views": _views,
         "items": _items,
         "exchange": _exchange,
+        "leakage": _leakage,
         "likelihood": _likelihood,
     }
     chosen = [task for task in TASKS if "all" in tasks or task in tasks]
@@ -190,6 +196,12 @@ def _items(bench: _Bench) -> dict:
             found = metrics.same_item(embedding, names, queries=queries, ks=KS)
             if found.kept.any():
                 table.append(_row(group, name, _recalls(found, bench.seed)))
+        if not table:
+            continue
+        for name, scores in bench.by_regions(queries).items():
+            found = metrics.same_item_by_scores(scores, names, queries, ks=KS)
+            if found.kept.any():
+                table.append(_row(group, f"{name}, by regions", _recalls(found, bench.seed), ours=True))
     if not table:
         return {"skipped": NO_SECOND_PHOTOGRAPH}
     return {
@@ -197,7 +209,10 @@ def _items(bench: _Bench) -> dict:
         "queries": table[0]["figures"]["R@1"]["n"],
         "gallery": len(items) - 1,
         "rows": _best_marked(table),
-        "notes": [],
+        "notes": [
+            f"By regions: up to {regions.CROPS} small squares of the cloth and {regions.LARGE} large ones beside the "
+            "whole picture; a picture's score is the mean of its three best pairs of squares."
+        ],
     }
 
 
@@ -211,8 +226,8 @@ def _exchange(bench: _Bench) -> dict:
     half = bench.run.config.model.motif_dim
     mixed = np.concatenate([mu[motif_of, :half], mu[colour_of, half:]], axis=1)
     chroma = metrics.mean_chroma(images)
-    drawn = metrics.mean_chroma(bench.decode(mixed, "exchanging colours"))
-    redrawn = metrics.mean_chroma(bench.decode(mu[motif_of], "reconstructing"))
+    exchanged, plain = bench.decode(mixed, "exchanging colours"), bench.decode(mu[motif_of], "reconstructing")
+    drawn, redrawn = metrics.mean_chroma(exchanged), metrics.mean_chroma(plain)
     own, donor = chroma[motif_of], chroma[colour_of]
     apart = np.linalg.norm(own - donor, axis=1)
     if apart.mean() < 1e-3:
@@ -223,18 +238,45 @@ def _exchange(bench: _Bench) -> dict:
         "not exchanged, to the picture itself (as good as it gets)": redrawn - own,
     }
     figures = {name: _figure(np.linalg.norm(gap, axis=1), over=apart, seed=bench.seed) for name, gap in gaps.items()}
+    rows = [_row("", name, {"distance": figure}, ours=True) for name, figure in figures.items()]
+    for row, pictures in ((rows[0], exchanged), (rows[2], plain)):
+        row["figures"]["class of the motif"] = bench.class_found(motif_of, pictures)
     return {
         "about": "The motif half of one test picture is decoded with the colour half of another. Distances between "
         f"mean chroma (Lab a, b), divided by the distance between the two pictures ({apart.mean():.1f} on average).",
         "queries": len(motif_of),
-        "rows": [_row("", name, {"distance": figure}, ours=True) for name, figure in figures.items()],
-        "notes": ["0 would be the colour of that picture exactly; 1 is as far as the two pictures lie apart."],
+        "rows": rows,
+        "notes": [
+            "0 would be the colour of that picture exactly; 1 is as far as the two pictures lie apart. Class of the "
+            "motif: how often the drawn picture, encoded again, finds by motif the cluster of the motif's own picture."
+        ],
+    }
+
+
+def _leakage(bench: _Bench) -> dict:
+    items, rows = bench.everything
+    asking = np.array([i for i, item in enumerate(items) if item.split == "test"])
+    if len(asking) < FEW or len(items) - len(asking) < FEW:
+        return {"skipped": f"Predicting colours needs {FEW} pictures to ask and {FEW} to ask among."}
+    table = []
+    for name in (*OURS, "colour histogram", "LBP"):
+        value = metrics.predicted(rows[name], bench.palettes, asking)
+        table.append(_row("", name, {"R2": {"value": value, "low": None, "high": None, "n": len(asking)}}))
+    return {
+        "about": "The mean Lab colour of each test picture, predicted as that of its ten nearest among train and val.",
+        "queries": len(asking),
+        "gallery": len(items) - len(asking),
+        "rows": table,
+        "notes": [
+            "1 is exact and 0 knows nothing: the motif half should know little, the colour half much. That the colour "
+            "half should know little of the class shows in its row of `retrieval`."
+        ],
     }
 
 
 def _likelihood(bench: _Bench) -> dict:
     _, images = bench.tests
-    recon, kl, quality = [], [], []
+    recon, kl, quality, detail = [], [], [], []
     generator = torch.Generator(bench.run.device).manual_seed(bench.seed)
     for start in range(0, len(images), BATCH):
         part = images[start : start + BATCH]
@@ -245,6 +287,7 @@ def _likelihood(bench: _Bench) -> dict:
         recon.append(terms.recon.double().cpu().numpy())
         kl.append(terms.kl.double().cpu().numpy())
         quality.append(metrics.psnr(x.cpu().numpy(), mean.float().cpu().numpy()))
+        detail.append(metrics.detail_kept(part, to_images(mean)))
         bench.progress("likelihood", start + len(part), len(images))
     recon, kl, quality = np.concatenate(recon), np.concatenate(kl), np.concatenate(quality)
     half, values = bench.run.config.model.motif_dim, images[0].size
@@ -254,6 +297,8 @@ def _likelihood(bench: _Bench) -> dict:
     if bench.run.config.model.likelihood != "bernoulli":  # which is no density of a grey value
         rows["bits per dimension"] = 8 - elbo / values / np.log(2)
     rows["PSNR of the reconstruction, dB"] = quality
+    detail = np.concatenate(detail)
+    rows["detail kept (energy of the Laplacian)"] = detail[np.isfinite(detail)]
     active = kl.mean(0) > ACTIVE
     table = [_row("", name, {"mean": _figure(value, seed=bench.seed)}, ours=True) for name, value in rows.items()]
     for name, part in (("motif", active[:half]), ("colour", active[half:])):
@@ -277,11 +322,11 @@ def _likelihood(bench: _Bench) -> dict:
 class _Bench:
     """Pictures and embeddings that several tasks need, read and computed once, when first asked for."""
 
-    def __init__(self, run: Run, dataset: DataSet, seed: int, progress: Progress):
-        self.run, self.dataset, self.seed, self.progress = run, dataset, seed, progress
+    def __init__(self, run: Run, dataset: DataSet, seed: int, progress: Progress, beside: Mapping[str, Describe]):
+        self.run, self.dataset, self.seed, self.progress, self.beside = run, dataset, seed, progress, beside
         self.size = run.config.model.image_size
         self._bad: dict[str, str] = {bad.key: bad.reason for bad in dataset.bad}
-        self._pca: Callable[[np.ndarray], np.ndarray] | None = None
+        self._pca: Describe | None = None
 
     @property
     def unreadable(self) -> list[dict[str, str]]:
@@ -303,14 +348,17 @@ class _Bench:
         """All pictures that can be read, and for each embedding their rows (N, D). Pictures are not kept."""
         items: list[Item] = []
         parts: dict[str, list[np.ndarray]] = {}
+        palettes = []
         small = []  # for PCA, which can describe nothing before it has seen the training pictures
         for batch, images in self._clean_batches():
             items += batch
             for name, rows in self.describe(images).items():
                 parts.setdefault(name, []).append(rows)
+            palettes.append(metrics.mean_lab(images))
             small.append(np.stack([baselines.shrink(image, baselines.PCA_SIDE) for image in images]))
             self.progress("describing pictures", len(items), len(self.dataset.items))
         rows = {name: np.concatenate(part) for name, part in parts.items()}
+        self.palettes = np.concatenate(palettes)  # mean Lab colours, (N, 3)
         small = np.concatenate(small)
         train = [i for i, item in enumerate(items) if item.split == "train"]
         if len(train) > 1:
@@ -319,19 +367,60 @@ class _Bench:
             rows[PCA] = self._pca(small)
         return items, rows
 
+    @cached_property
+    def regions(self) -> Latents:
+        """Latents of all regions of `everything`, in its order."""
+        items, _ = self.everything
+        latents, _ = encode_items(
+            self.run,
+            items,
+            crops=regions.CROPS,
+            progress=lambda done, total: self.progress("encoding regions", done, total),
+        )
+        return latents
+
+    def by_regions(self, queries: Sequence[int]) -> dict[str, np.ndarray]:
+        """Scores of these pictures' regions against those of all pictures, (Q, N), for each half and both."""
+        items, _ = self.everything
+        place = {item.key: i for i, item in enumerate(items)}
+        owner = np.array([place[key] for key in self.regions.keys])
+        starts = np.flatnonzero(np.diff(owner, prepend=-1))
+        embedding, half = self.regions.embedding(), self.regions.motif_dim
+        slices = {"motif and colour": slice(None), "motif": slice(half), "colour": slice(half, None)}
+        scores = {}
+        for name, columns in slices.items():
+            rows = embedding[:, columns] * np.float32(np.sqrt(0.5) if name == OURS[0] else 1)
+            scores[name] = np.stack(
+                [match(rows[owner == query] @ rows.T, starts, PAIRS_OF_REGIONS) for query in queries]
+            )
+        return scores
+
+    def class_found(self, asking: np.ndarray, images: np.ndarray) -> dict:
+        """How often drawn pictures find by motif the cluster of the test pictures `asking`; among train and val."""
+        items, rows = self.everything
+        stored = [i for i, item in enumerate(items) if item.split != "test"]
+        labels = [self.tests[0][i].cluster for i in asking]
+        drawn = unit(encode(self.run, images).motif)
+        found = metrics.retrieval(drawn, labels, rows["motif"][stored], [items[i].cluster for i in stored], ks=(1,))
+        return _figure(found.recall[1], seed=self.seed)
+
     def describe(self, images: np.ndarray) -> dict[str, np.ndarray]:
         """Unit rows of pictures (N, S, S, 3) by every embedding: ours and the baselines."""
         latents = encode(self.run, images)
         embedding, half = latents.embedding(), latents.motif_dim
         colour, texture = baselines.colour_histogram(images), baselines.lbp(images)
-        rows = {
-            "motif and colour": embedding * np.float32(np.sqrt(0.5)),  # an inner product is the mean of the two cosines
-            "motif": embedding[:, :half],
-            "colour": embedding[:, half:],
-            "colour histogram": colour,
-            "LBP": texture,
-            "colour histogram and LBP": baselines.join(colour, texture),
-        }
+        rows = (
+            {
+                "motif and colour": embedding
+                * np.float32(np.sqrt(0.5)),  # an inner product is the mean of the two cosines
+                "motif": embedding[:, :half],
+                "colour": embedding[:, half:],
+                "colour histogram": colour,
+                "LBP": texture,
+                "colour histogram and LBP": baselines.join(colour, texture),
+            }
+            | {name: describe(images) for name, describe in self.beside.items()}
+        )
         return rows if self._pca is None else rows | {PCA: self._pca(images)}
 
     def decode(self, z: np.ndarray, what: str) -> np.ndarray:
@@ -363,6 +452,8 @@ class _Bench:
 
 def _figure(values: np.ndarray, *, over: np.ndarray | None = None, seed: int) -> dict:
     """The mean of values (n,), or mean(values) / mean(over), with its interval if there are enough of them."""
+    if not len(values):
+        return {"value": None, "low": None, "high": None, "n": 0}
     nothing = (float("nan"), float("nan"))
     low, high = metrics.bootstrap_interval(values, over=over, seed=seed) if len(values) >= FEW else nothing
     value = np.mean(values) / (1.0 if over is None else np.mean(over))
@@ -580,13 +671,16 @@ def _task_lines(name: str, task: dict) -> Iterator[str]:
     yield _line(["---"] * (len(first) + 1) + ["---:"] * len(columns))
     for row in task["rows"]:
         label = _escape(row["name"]) + (" (meant)" if row.get("meant") else "")
-        yield _line([*(_escape(row[key]) for key in first), label, *(_cell(row["figures"][c]) for c in columns)])
+        cells = (_cell(row["figures"][c]) if c in row["figures"] else "" for c in columns)
+        yield _line([*(_escape(row[key]) for key in first), label, *cells])
     yield ""
     for note in task["notes"]:
         yield f"{note}\n"
 
 
 def _cell(figure: dict) -> str:
+    if figure["value"] is None:
+        return "-"
     value = f"{figure['value']:.0f}" if figure.get("count") else _number(figure["value"])
     value = f"**{value}**" if figure.get("best") else value
     return value if figure["low"] is None else f"{value} [{_number(figure['low'])}, {_number(figure['high'])}]"

@@ -88,6 +88,10 @@ class LatentIndex:
             scores[ids < 0] = -np.inf  # FAISS says -3.4e38 where `among` named rows that are not here
         return scores, ids
 
+    def rows(self, ids: np.ndarray) -> np.ndarray:
+        """The stored rows under these ids, (N, motif_dim + colour_dim); ids must be there."""
+        return self._index.reconstruct_batch(np.ascontiguousarray(ids, dtype=np.int64))
+
     def save(self, path: str | Path, *, stamp: str = "") -> None:
         """Write a FAISS file atomically; `stamp` is any text by which the owner knows what the rows were made from.
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from . import checkpoint, images
+from . import checkpoint, images, regions
 from .catalogue import Catalogue, Entry
 from .checkpoint import Run
 from .data import Bad, DataSet, Item
@@ -40,10 +40,14 @@ def index(
     dataset: DataSet,
     folder: str | Path,
     *,
+    crops: int = 0,
     strict: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Indexed:
     """Make a catalogue of every picture of a data set, or bring an existing one of the same model up to date.
+
+    With `crops` each picture is stored as the whole and its regions, so many small ones at most (`regions.find`); an
+    existing catalogue goes on as it was made.
 
     A killed call loses at most the batch it was on; call again to go on. Nothing is removed.
 
@@ -55,19 +59,20 @@ def index(
     bad, stored, unchanged = list(dataset.bad), 0, 0
     widths = {"motif_dim": run.config.model.motif_dim, "colour_dim": run.config.model.colour_dim}
     LatentIndex(**widths)  # says now, not after minutes, where FAISS is missing
-    with Catalogue.create(folder, fingerprint=run.fingerprint, **widths) as catalogue:
+    with Catalogue.create(folder, fingerprint=run.fingerprint, crops=crops, **widths) as catalogue:
         _keep_model(run, folder / MODEL)
         labels = catalogue.labels()
         # Where a label was corrected the picture counts as changed, whatever its file says.
         same = {item.key for item in dataset.items if labels.get(item.key) == _labels(item)}
         known = {key: sha256 for key, sha256 in catalogue.keys().items() if key in same}
-        for done, batch in _in_batches(dataset.items, run.read_size, known):
+        for done, batch in _in_batches(dataset.items, run.read_size, catalogue.crops, known):
             seen = [picture for picture in batch if isinstance(picture, _Picture)]
             bad += [picture for picture in batch if isinstance(picture, Bad)]
             if strict and bad:
                 raise SareeError(f"{bad[0].key}: {bad[0].reason}")
             if seen:
-                latents = encode(run, np.stack([p.square for p in seen]), [p.item.key for p in seen])
+                names = [p.item.key for p in seen for _ in p.parts.boxes]
+                latents = encode(run, np.concatenate([p.parts.squares for p in seen]), names)
                 catalogue.add(_entries(seen, latents))
             stored, unchanged = stored + len(seen), unchanged + batch.count(None)
             if progress:
@@ -108,16 +113,28 @@ def embed(run: Run, paths: Sequence[str | Path]) -> np.ndarray:
     return np.concatenate([motif, colour], 1)
 
 
+def embed_parts(run: Run, paths: Sequence[str | Path], crops: int) -> tuple[np.ndarray, list[regions.Box]]:
+    """One query of several vectors: embeddings (V, D) of the regions of one or more pictures, and their V boxes.
+
+    Raises:
+        ImageError: a picture cannot be read.
+    """
+    parts = [regions.read(path, run.read_size, crops) for path in paths]
+    names = [str(path) for path, part in zip(paths, parts, strict=True) for _ in part.boxes]
+    latents = encode(run, np.concatenate([part.squares for part in parts]), names)
+    return latents.embedding(), [box for part in parts for box in part.boxes]
+
+
 @dataclass(frozen=True)
 class _Picture:
     item: Item
     sha256: str
-    square: np.ndarray
+    parts: regions.Parts
     thumbnail: bytes
 
 
 def _in_batches(
-    items: Sequence[Item], size: int, known: dict[str, str]
+    items: Sequence[Item], size: int, crops: int, known: dict[str, str]
 ) -> Iterator[tuple[int, list[_Picture | Bad | None]]]:
     """Batches of what became of items (None: unchanged), each with how many items are done; two threads read ahead."""
     with ThreadPoolExecutor(2) as pool:
@@ -125,7 +142,7 @@ def _in_batches(
         done = 0
         for start in range(0, len(items) + BATCH, BATCH):
             reading.append(
-                [pool.submit(_read, item, size, known.get(item.key)) for item in items[start : start + BATCH]]
+                [pool.submit(_read, item, size, crops, known.get(item.key)) for item in items[start : start + BATCH]]
             )
             if start:
                 batch = [future.result() for future in reading.popleft()]
@@ -133,23 +150,25 @@ def _in_batches(
                 yield done, batch
 
 
-def _read(item: Item, size: int, known: str | None) -> _Picture | Bad | None:
+def _read(item: Item, size: int, crops: int, known: str | None) -> _Picture | Bad | None:
     try:
         content = item.path.read_bytes()
         sha256 = hashlib.sha256(content).hexdigest()
         if sha256 == known:
             return None
-        picture = images.read_image(content, min_side=size)  # as `embed` reads: the same pixels
+        parts = regions.read(content, size, crops)  # as a query is read: the same pixels
     except images.ImageError as error:
         return Bad(item.key, error.reason)
     except OSError as error:
         return Bad(item.key, error.strerror or str(error))
-    return _Picture(item, sha256, images.square(picture, size), images.thumbnail(picture))
+    return _Picture(item, sha256, parts._replace(picture=None), images.thumbnail(parts.picture))
 
 
 def _entries(seen: list[_Picture], latents: Latents) -> Iterator[Entry]:
-    for number, picture in enumerate(seen):
-        row = slice(number, number + 1)
+    start = 0
+    for picture in seen:
+        rows = slice(start, start + len(picture.parts.boxes))
+        start = rows.stop
         path, cluster, item_id, metadata = _labels(picture.item)
         yield Entry(
             key=picture.item.key,
@@ -159,8 +178,9 @@ def _entries(seen: list[_Picture], latents: Latents) -> Iterator[Entry]:
             item_id=item_id,
             metadata=metadata,
             thumbnail=picture.thumbnail,
-            mu=latents.mu[row],
-            sigma=latents.sigma[row],
+            mu=latents.mu[rows],
+            sigma=latents.sigma[rows],
+            boxes=tuple(picture.parts.boxes),
         )
 
 

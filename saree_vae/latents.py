@@ -19,12 +19,15 @@ class Latents:
     keys: the pictures' keys, N of them.
     mu, sigma: posterior means and standard deviations, (N, D) float32.
     motif_dim: how many leading dimensions are `motif`; the rest are `colour`.
+    boxes: where rows are parts of pictures, which part each is: (N, 4) of x0, y0, x1, y1 in [0, 1]. A picture's rows
+        then share its key and follow one another.
     """
 
     keys: tuple[str, ...]
     mu: np.ndarray
     sigma: np.ndarray
     motif_dim: int
+    boxes: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         if self.mu.shape != self.sigma.shape or len(self.keys) != len(self.mu):
@@ -48,11 +51,12 @@ class Latents:
         return np.concatenate([unit(self.motif), unit(self.colour)], axis=1)
 
     def save(self, path: str | Path) -> None:
-        """Write an npz with keys, mu, sigma and the slices "motif" and "colour"."""
+        """Write an npz with keys, mu, sigma, the slices "motif" and "colour", and the boxes if there are any."""
         bounds = {"motif": (0, self.motif_dim), "colour": (self.motif_dim, self.mu.shape[1])}
         slices = {name: np.array(bound) for name, bound in bounds.items()}
         with atomic_write(path) as temporary, temporary.open("wb") as file:
-            np.savez(file, keys=np.array(self.keys, dtype=str), mu=self.mu, sigma=self.sigma, **slices)
+            parts = {} if self.boxes is None else {"boxes": self.boxes}
+            np.savez(file, keys=np.array(self.keys, dtype=str), mu=self.mu, sigma=self.sigma, **slices, **parts)
 
     @staticmethod
     def load(path: str | Path) -> Latents:
@@ -64,7 +68,8 @@ class Latents:
         try:
             with np.load(path, allow_pickle=False) as file:
                 keys = tuple(file["keys"].tolist())
-                return Latents(keys, file["mu"], file["sigma"], int(file["motif"][1]))
+                boxes = file["boxes"] if "boxes" in file.files else None
+                return Latents(keys, file["mu"], file["sigma"], int(file["motif"][1]), boxes)
         except (OSError, EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
             raise SareeError(f"{path}: not a latents file made by `saree-vae encode` ({error})") from None
 
@@ -73,3 +78,18 @@ def unit(rows: np.ndarray) -> np.ndarray:
     """Rows scaled to length one, (N, D) float32; a row of zeros stays zero."""
     length = np.linalg.norm(rows, axis=1, keepdims=True)
     return (rows / np.maximum(length, 1e-12)).astype(np.float32)
+
+
+def match(scores: np.ndarray, starts: np.ndarray, pairs: int) -> np.ndarray:
+    """How well items match a query of several vectors, (N,): the mean of its `pairs` best matching vectors.
+
+    Each query vector counts with the item's vector that is nearest to it. With pairs=1 the best pair decides; with
+    three a chance likeness of two plain patches does not.
+
+    Args:
+        scores: query vectors against stored vectors, (V, T).
+        starts: (N,) where each item's columns begin, rising from 0.
+    """
+    best = np.maximum.reduceat(scores, starts, axis=1)  # (V, N)
+    count = min(pairs, len(best))
+    return np.partition(best, -count, axis=0)[-count:].mean(0)

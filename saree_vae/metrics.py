@@ -74,6 +74,22 @@ def same_item(
     return _retrieve(np.asarray(embeddings)[asking], right, embeddings, found, ks, itself=asking)
 
 
+def same_item_by_scores(
+    scores: np.ndarray, items: Sequence[Hashable], queries: np.ndarray, *, ks: Sequence[int] = (1, 5, 10)
+) -> Retrieval:
+    """As `same_item`, from scores (Q, N) of the queries against all N photographs, however they were made.
+
+    Raises:
+        ValueError: shapes do not fit, or a score is not finite.
+    """
+    scores, asking = np.asarray(scores, dtype=np.float32), np.asarray(queries, dtype=np.int64)
+    if scores.shape != (len(asking), len(items)) or not np.isfinite(scores).all():
+        raise ValueError(f"scores are {scores.shape}, or not finite; expected {(len(asking), len(items))}")
+    right, found = _codes([items[row] for row in asking], items)
+    kept = _can_find(right, found, asking)
+    return _figures([(0, scores[kept], np.full(kept.sum(), TIE))], kept, right, found, ks, asking)
+
+
 def find(
     queries: np.ndarray, gallery: np.ndarray, targets: Sequence[int], *, ks: Sequence[int] = (1, 5, 10)
 ) -> dict[int, np.ndarray]:
@@ -144,17 +160,55 @@ def psnr(images: np.ndarray, reconstructions: np.ndarray) -> np.ndarray:
 
 
 def mean_chroma(images: np.ndarray) -> np.ndarray:
-    """Mean colour without lightness, (N, 2): CIE Lab a and b (D65), averaged over pixels of (N, H, W, 3) sRGB pictures.
+    """Mean colour without lightness, (N, 2): a and b of `mean_lab`."""
+    return mean_lab(images)[:, 1:]
 
-    Pictures are uint8, or floats in [0, 1].
+
+def mean_lab(images: np.ndarray) -> np.ndarray:
+    """Mean CIE Lab colour (D65) of (N, H, W, 3) sRGB pictures, (N, 3); uint8, or floats in [0, 1]."""
+    import cv2
+
+    return np.array(
+        [cv2.cvtColor(_unit(i).astype(np.float32), cv2.COLOR_RGB2LAB).mean((0, 1), dtype=np.float64) for i in images]
+    ).reshape(-1, 3)
+
+
+def detail_kept(images: np.ndarray, reconstructions: np.ndarray) -> np.ndarray:
+    """Energy of the Laplacian of lightness in each reconstruction over that in its picture, (N,); 1 is as sharp.
+
+    Both are (N, H, W, 3), uint8 or floats in [0, 1]; a picture without any detail gives nan.
     """
     import cv2
 
-    chroma = np.zeros((len(images), 2), dtype=np.float64)
-    for row, image in enumerate(images):
-        lab = cv2.cvtColor(_unit(image).astype(np.float32), cv2.COLOR_RGB2LAB)
-        chroma[row] = lab[..., 1:].reshape(-1, 2).mean(0, dtype=np.float64)
-    return chroma
+    def energy(image: np.ndarray) -> float:
+        grey = cv2.cvtColor(_unit(image).astype(np.float32), cv2.COLOR_RGB2GRAY)
+        return float(np.square(cv2.Laplacian(grey, cv2.CV_32F)).mean())
+
+    own = np.array([energy(image) for image in images])
+    drawn = np.array([energy(image) for image in reconstructions])
+    return np.divide(drawn, own, out=np.full(len(own), np.nan), where=own > 1e-9)
+
+
+def predicted(rows: np.ndarray, values: np.ndarray, asking: np.ndarray, *, k: int = 10) -> float:
+    """R2 of values (Q, V) predicted as the mean over the k nearest rows that are not asking.
+
+    Args:
+        rows: (N, D) embeddings; values: (N, V); asking: (Q,) which rows are predicted, from all the others.
+
+    Returns:
+        1 - squared error / squared distance to the mean: 1 is exact, 0 knows nothing.
+    """
+    rest = np.setdiff1d(np.arange(len(rows)), asking)
+    queries, gallery = _checked(rows[asking], rows[rest])
+    k = min(k, len(rest))
+    guess = np.concatenate(
+        [
+            values[rest][np.argpartition(-scores, k - 1, axis=1)[:, :k]].mean(1)
+            for _, scores, _ in _scores(queries, gallery)
+        ]
+    )
+    truth = values[asking]
+    return float(1 - np.square(truth - guess).sum() / np.square(truth - truth.mean(0)).sum())
 
 
 def _retrieve(queries, right, gallery, found, ks, *, itself) -> Retrieval:
@@ -162,15 +216,25 @@ def _retrieve(queries, right, gallery, found, ks, *, itself) -> Retrieval:
     queries, gallery = _checked(queries, gallery)
     if len(right) != len(queries) or len(found) != len(gallery):
         raise ValueError(f"{len(queries)} and {len(gallery)} embeddings have {len(right)} and {len(found)} labels")
+    kept = _can_find(right, found, itself)
+    return _figures(_scores(queries[kept], gallery), kept, right, found, ks, itself)
+
+
+def _can_find(right: np.ndarray, found: np.ndarray, itself: np.ndarray | None) -> np.ndarray:
+    """Which queries have something right to find, (Q,)."""
     there = np.bincount(found[found >= 0], minlength=max(right.max(initial=0), 0) + 1)
-    kept = (right >= 0) & (there[np.maximum(right, 0)] > (0 if itself is None else 1))
+    return (right >= 0) & (there[np.maximum(right, 0)] > (0 if itself is None else 1))
+
+
+def _figures(chunks, kept, right, found, ks, itself) -> Retrieval:
+    """Figures of the kept queries, whose scores come in chunks as `_scores` gives them."""
     recall = {k: np.zeros(kept.sum()) for k in ks}
     map_at_r = np.zeros(kept.sum())
     rows = np.flatnonzero(kept)
-    for start, scores, tie in _scores(queries[rows], gallery):
+    for start, scores, tie in chunks:
         for offset, score in enumerate(scores):
             query = rows[start + offset]
-            candidates = np.ones(len(gallery), dtype=bool)
+            candidates = np.ones(len(found), dtype=bool)
             if itself is not None:
                 candidates[itself[query]] = False
             ranks = _ranks(score[candidates], found[candidates] == right[query], tie[offset])

@@ -62,3 +62,25 @@ def info_nce(a: Tensor, b: Tensor, temperature: float) -> Tensor:
     scores = F.normalize(a, dim=1) @ F.normalize(b, dim=1).T / temperature  # (B, B)
     own = torch.arange(len(a), device=a.device)
     return 0.5 * (F.cross_entropy(scores, own) + F.cross_entropy(scores.T, own))
+
+
+def supervised_contrast(rows: Tensor, labels: Tensor, temperature: float) -> Tensor:
+    """Each row should find all rows of its own label, () nats (SupCon, Khosla et al. 2020, arXiv:2004.11362).
+
+    Args:
+        rows: (N, D), scaled to length one here.
+        labels: (N,) whole numbers; a negative one is unknown: such a row asks for nothing, and only stands among those
+            that others must tell apart from their own.
+
+    Returns:
+        The mean over rows that have a partner; 0 where none has.
+    """
+    rows = F.normalize(rows, dim=1)
+    itself = torch.eye(len(rows), dtype=torch.bool, device=rows.device)
+    scores = (rows @ rows.T / temperature).masked_fill(itself, float("-inf"))  # (N, N)
+    partners = (labels[:, None] == labels) & (labels[:, None] >= 0) & ~itself
+    asks = partners.any(1)
+    log_share = scores - scores.logsumexp(1, keepdim=True)
+    # -inf on the diagonal times 0 would be NaN.
+    found = log_share.masked_fill(~partners, 0.0).sum(1) / partners.sum(1).clamp(min=1)
+    return -(found * asks).sum() / asks.sum().clamp(min=1)

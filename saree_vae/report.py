@@ -21,6 +21,7 @@ TASKS = {
     "views": "Finding itself again",
     "items": "Another photograph of the same piece",
     "exchange": "Exchanging colours",
+    "leakage": "Whether the motif half knows colours",
     "likelihood": "Likelihood",
 }
 # What the first screen shows: task, part, which of our rows, and the question in plain words.
@@ -37,6 +38,7 @@ CURVES = {
     "swap": "Swap reconstruction, nats per value",
     "contrast_motif": "Contrast of motif, nats",
     "contrast_colour": "Contrast of colour, nats",
+    "labels": "Contrast of labelled clusters, nats",
     "recon": "Reconstruction term, nats",
     "kl": "KL, nats",
     "kl_motif": "KL of motif, nats",

@@ -12,7 +12,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,20 +26,20 @@ from torch.utils.data import DataLoader, Dataset
 
 from . import checkpoint, data, images, metrics, sheets, views
 from .checkpoint import Run
-from .config import Config, Train
+from .config import Config, Objective, Train
 from .config import save_text as config_text
 from .encoding import encode, shrunk, to_images, to_tensor
 from .errors import SareeError
 from .files import atomic_write
 from .latents import Latents, unit
-from .objective import info_nce
+from .objective import info_nce, supervised_contrast
 from .vae import VAE, Encoded
 
 ACTIVE = 0.02  # nats: a latent dimension with less KL than this is idle
 EXPLODED = 1e4  # the terms are of order 1 per pixel value; nothing healthy comes near
 WATCHED = 200  # validation pictures measured during training
 ORDER = 3  # the stream of random numbers for the order of pictures, beside the two of `views`
-WEIGHTED = ("reconstruct", "swap", "contrast_motif", "contrast_colour")  # terms of the loss, weights of the objective
+WEIGHTED = ("reconstruct", "swap", "contrast_motif", "contrast_colour", "labels")  # as the objective calls its weights
 
 
 @dataclass(frozen=True)
@@ -86,14 +86,15 @@ def train(
     if first:
         _claim(run, config, resume)
     pictures, watched = _pictures(config, dataset, strict, opening, tell)
+    clusters = _cluster_numbers(pictures.items, config.objective.labels, tell)
     torch.manual_seed(settings.seed)
     state_file = run / "last" / "state.safetensors"
     start = config.model.model_copy(update={"pretrained": False}) if state_file.exists() else config.model
     model = VAE(start).to(memory_format=torch.channels_last)
     adam = torch.optim.AdamW(_groups(model, settings.weight_decay), lr=settings.learning_rate)
     stepper, optimizer = fabric.setup(model, adam)
-    plan = Plan(len(pictures), settings, fabric.global_rank, fabric.world_size)
-    state = State(run, config, f"{dataset.digest()}, {len(pictures)} readable", plan, model, adam)
+    plan = Plan(len(pictures.images), settings, fabric.global_rank, fabric.world_size)
+    state = State(run, config, f"{dataset.digest()}, {len(pictures.images)} readable", plan, model, adam)
     if resume:
         tell(state.restore())
     plan.start = state.step
@@ -101,17 +102,20 @@ def train(
         checkpoint.save_seen(run, dataset.of("train"))
     log = Log(run, state.step)
     with _stop_signals() as stop:
-        for batch in _loader(config, pictures, plan, fabric.device.type):
+        for batch in _loader(config, pictures.images, clusters, plan, fabric.device.type):
             progress = state.step / plan.steps
             for group in adam.param_groups:
                 group["lr"] = settings.learning_rate * _warm_cosine(progress, settings.warmup)
+            clusters = batch.pop("cluster").to(fabric.device)
             tensors = {name: to_tensor(array, fabric.device) for name, array in batch.items()}
             noise = torch.Generator(fabric.device).manual_seed(_seed(settings.seed, state.step, fabric.global_rank))
-            terms = _terms(stepper(tensors, noise), config, progress, _gather(fabric))
+            out = stepper(tensors, noise, config.objective.decode)
+            terms = _terms(out, clusters, config, progress, _gather(fabric))
             told = dict(zip(terms, torch.stack([*terms.values()]).tolist(), strict=True))
-            _refuse_broken({name: told[name] for name in WEIGHTED}, state)
+            weighted = [name for name in WEIGHTED if name in terms]
+            _refuse_broken({name: told[name] for name in weighted}, state)
             optimizer.zero_grad()
-            fabric.backward(sum(getattr(config.objective, name) * terms[name] for name in WEIGHTED))
+            fabric.backward(sum(getattr(config.objective, name) * terms[name] for name in weighted))
             norm = fabric.clip_gradients(stepper, optimizer, max_norm=settings.clip, error_if_nonfinite=False)
             _refuse_broken({"gradient norm": norm.item()}, state)
             optimizer.step()
@@ -132,13 +136,18 @@ def train(
     return run
 
 
-def _terms(out: Encoded, config: Config, progress: float, gather: Callable[[Tensor], Tensor]) -> dict[str, Tensor]:
-    """The parts of the loss, each (); ELBO and swap are per pixel value, contrasts in nats."""
+def _terms(
+    out: Encoded, clusters: Tensor, config: Config, progress: float, gather: Callable[[Tensor], Tensor]
+) -> dict[str, Tensor]:
+    """The parts of the loss, each (); ELBO and swap are per pixel value, contrasts in nats.
+
+    `clusters` (B,) are numbers, negative where unknown; they count only with `objective.labels`.
+    """
     objective, values = config.objective, out.recon[0].numel()
     beta = objective.beta * min(1.0, progress / objective.kl_warmup if objective.kl_warmup else 1.0)
     motif = {name: gather(mu) for name, mu in out.motif.items()}
     colour = {name: gather(mu) for name, mu in out.colour.items()}
-    return {
+    terms = {
         "reconstruct": out.elbo.loss(beta=beta, free_bits=objective.free_bits) / values,
         "swap": -out.swap.mean() / values,
         "contrast_motif": _contrast(motif, objective.temperature),
@@ -148,12 +157,20 @@ def _terms(out: Encoded, config: Config, progress: float, gather: Callable[[Tens
         "kl_motif": out.elbo.kl[:, : config.model.motif_dim].sum(1).mean().detach(),
         "kl_colour": out.elbo.kl[:, config.model.motif_dim :].sum(1).mean().detach(),
     }
+    if objective.labels:
+        terms["labels"] = _labelled(motif, gather(clusters), objective)
+    return terms
 
 
 def _contrast(means: dict[str, Tensor], temperature: float) -> Tensor:
     """InfoNCE between every two views of a half, averaged."""
     pairs = list(itertools.combinations(means.values(), 2))
     return sum(info_nce(a, b, temperature) for a, b in pairs) / len(pairs)
+
+
+def _labelled(motif: dict[str, Tensor], clusters: Tensor, objective: Objective) -> Tensor:
+    """All views of all pictures of a cluster should lie together in the motif half."""
+    return supervised_contrast(torch.cat([*motif.values()]), clusters.repeat(len(motif)), objective.temperature)
 
 
 def _refuse_broken(values: dict[str, float], state: State) -> None:
@@ -268,14 +285,15 @@ class Plan:
 
 
 class TrainingViews(Dataset):
-    """The four views of a picture in an epoch, by (epoch, index): dict of (S, S, 3) uint8."""
+    """The four views of a picture in an epoch, by (epoch, index), each (S, S, 3) uint8, and "cluster", its number."""
 
-    def __init__(self, pictures: np.ndarray, size: int, seed: int):
-        self.pictures, self.size, self.seed = pictures, size, seed
+    def __init__(self, pictures: np.ndarray, clusters: np.ndarray, size: int, seed: int):
+        self.pictures, self.clusters, self.size, self.seed = pictures, clusters, size, seed
 
     def __getitem__(self, key: tuple[int, int]) -> dict[str, np.ndarray]:
         epoch, index = key
-        return views.training_views(self.pictures[index], self.size, index=index, epoch=epoch, seed=self.seed)
+        made = views.training_views(self.pictures[index], self.size, index=index, epoch=epoch, seed=self.seed)
+        return made | {"cluster": self.clusters[index]}
 
 
 class Log:
@@ -366,8 +384,8 @@ def _pictures(
     strict: bool,
     opening: Callable[[int, int], None] | None,
     tell: Callable[[str], None],
-) -> tuple[np.ndarray, np.ndarray]:
-    """Training pictures, and those watched, (N, M, M, 3) uint8 with M a margin larger than the model's size."""
+) -> tuple[data.Pictures, np.ndarray]:
+    """Training pictures, and those watched (N, M, M, 3) uint8, with M a margin larger than the model's size."""
     side = images.margin_side(config.model.image_size)
     training = data.load(dataset.of("train"), side, strict=strict, progress=opening)
     val = dataset.of("val")
@@ -380,15 +398,26 @@ def _pictures(
             f"found {len(training.images)}"
         )
     if len(watched.images):
-        return training.images, watched.images
+        return training, watched.images
     tell("no val split: what is watched while training (val_...) is measured on training pictures")
-    return training.images, training.images[:: math.ceil(len(training.images) / WATCHED)]
+    return training, training.images[:: math.ceil(len(training.images) / WATCHED)]
 
 
-def _loader(config: Config, pictures: np.ndarray, plan: Plan, device: str) -> DataLoader:
+def _cluster_numbers(items: Sequence[data.Item], labels: bool, tell: Callable[[str], None]) -> np.ndarray:
+    """The cluster of each item as a number, (N,); -1 where it is unknown."""
+    names = sorted({item.cluster for item in items if item.cluster})
+    if labels and len(names) < 2:
+        tell(
+            f"objective.labels: the training pictures name {len(names)} clusters, so there are no labels to learn from"
+        )
+    number = {name: place for place, name in enumerate(names)}
+    return np.array([number.get(item.cluster, -1) for item in items], dtype=np.int64)
+
+
+def _loader(config: Config, pictures: np.ndarray, clusters: np.ndarray, plan: Plan, device: str) -> DataLoader:
     settings = config.train
     return DataLoader(
-        TrainingViews(pictures, config.model.image_size, settings.seed),
+        TrainingViews(pictures, clusters, config.model.image_size, settings.seed),
         batch_sampler=plan,
         num_workers=settings.workers,
         worker_init_fn=_quiet_worker,
@@ -467,7 +496,7 @@ def _gather(fabric: Fabric) -> Callable[[Tensor], Tensor]:
     """Rows of all processes with their gradients, so that InfoNCE sees the whole batch."""
     if fabric.world_size == 1:
         return lambda rows: rows
-    return lambda rows: fabric.all_gather(rows, sync_grads=True).flatten(0, 1)
+    return lambda rows: fabric.all_gather(rows, sync_grads=rows.requires_grad).flatten(0, 1)
 
 
 def _anyone(fabric: Fabric, here: bool) -> bool:

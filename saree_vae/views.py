@@ -24,17 +24,19 @@ import albumentations as A
 NAMES = ("phone_photo", "recoloured", "shuffled")
 GREY = 25  # mean saturation of 255 below which turning the hue changes nothing that one could see
 TRAINING, EVALUATION = 1, 2  # the two streams
+SMALLEST_CROP = 0.2  # of the picture's area, in the phone photo of a training step
 
 
 def training_views(image: np.ndarray, size: int, *, index: int, epoch: int, seed: int = 0) -> dict[str, np.ndarray]:
     """The four views of a training step from one picture (H, W, 3) uint8, each (size, size, 3) uint8.
 
     "clean" is a flipped crop; "recoloured" and "shuffled" are made from that same crop, so that a decoder can be asked
-    for "clean" from the motif of the one and the colour of the other; "phone_photo" has a crop of its own.
+    for "clean" from the motif of the one and the colour of the other; "phone_photo" has a crop of its own, as small as
+    SMALLEST_CROP: a part of a cloth is to be known for the whole.
     """
     streams = _random(TRAINING, seed, epoch, index)
     clean = _run(_crop(size), image, streams)
-    views = {"clean": clean, "phone_photo": _run(_phone_photo(size), image, streams)}
+    views = {"clean": clean, "phone_photo": _run(_phone_photo(size, SMALLEST_CROP), image, streams)}
     for name, recipe in (("recoloured", _recoloured()), ("shuffled", _shuffled())):
         views[name] = _run(recipe, clean, streams)
     return views
@@ -46,7 +48,7 @@ def evaluation_view(name: str, image: np.ndarray, size: int, *, index: int, seed
         raise ValueError(f"no view is called {name!r}; known: {', '.join(NAMES)}")
     streams = _random(EVALUATION, seed, NAMES.index(name), index)
     if name == "phone_photo":
-        return _run(_phone_photo(size), image, streams)
+        return _run(_phone_photo(size, 0.45), image, streams)
     crop = _run(_mild_crop(size), image, streams)
     return _run(_recoloured() if name == "recoloured" else _shuffled(), crop, streams)
 
@@ -142,10 +144,10 @@ def _mild_crop(size: int) -> A.Compose:
 
 
 @cache
-def _phone_photo(size: int) -> A.Compose:
+def _phone_photo(size: int, smallest: float) -> A.Compose:
     return A.Compose(
         [
-            A.RandomResizedCrop((size, size), scale=(0.45, 1.0), ratio=(0.8, 1.25), interpolation=cv2.INTER_AREA),
+            A.RandomResizedCrop((size, size), scale=(smallest, 1.0), ratio=(0.8, 1.25), interpolation=cv2.INTER_AREA),
             A.OneOf(
                 [
                     A.Perspective(scale=(0.03, 0.1), keep_size=True, border_mode=cv2.BORDER_REFLECT_101),

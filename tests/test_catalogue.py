@@ -112,9 +112,12 @@ def test_an_empty_catalogue_answers_with_nothing(tmp_path):
     query_vectors=st.integers(1, 4),
     k=st.integers(1, 10),
     weights=st.sampled_from([(1, 1), (1, 0), (0, 1), (0.3, 2)]),
+    pairs=st.sampled_from([1, 2, 3]),
     excluded=st.sets(st.integers(0, 9), max_size=3),
 )
-def test_an_items_score_is_its_best_pair_of_vectors(tmp_path_factory, counts, query_vectors, k, weights, excluded):
+def test_an_items_score_is_that_of_its_best_pairs_of_vectors(
+    tmp_path_factory, counts, query_vectors, k, weights, pairs, excluded
+):
     entries = [entry(number, vectors) for number, vectors in enumerate(counts)]
     if counts[0] > 1:  # many vectors near one another crowd out every other item
         entries[0] = replace(entries[0], mu=entries[0].mu[:1] + np.float32(0.001) * entries[0].mu)
@@ -122,18 +125,21 @@ def test_an_items_score_is_its_best_pair_of_vectors(tmp_path_factory, counts, qu
     boxes = [(0.0, 0.0, 1.0, (v + 1) / query_vectors) for v in range(query_vectors)]
     truth, total = {}, sum(weights)
     for stored in entries:
-        pairs = []
+        nearest = []  # the item's vector that is nearest to each of the query's
         for query_box, vector in zip(boxes, query, strict=True):
+            found = []
             for box, mu in zip(stored.boxes, stored.mu, strict=True):
                 motif, colour = cosines(vector, mu)
-                score = (weights[0] * motif + weights[1] * colour) / total
-                pairs.append((score, motif, colour, box, query_box))
+                found.append(((weights[0] * motif + weights[1] * colour) / total, motif, colour, box, query_box))
+            nearest.append(max(found))
         if int(stored.key[:3]) not in excluded:
-            truth[stored.key] = max(pairs)
+            best = sorted(nearest, reverse=True)[:pairs]
+            means = (sum(pair[place] for pair in best) / len(best) for place in range(3))
+            truth[stored.key] = (*means, *best[0][3:])
     with Catalogue.create(tmp_path_factory.mktemp("cat"), **MODEL) as catalogue:
         catalogue.add(entries)
         options = {"motif": weights[0], "colour": weights[1], "exclude": [f"{n:03}.jpg" for n in excluded]}
-        hits = catalogue.search_one(query, boxes, k, **options)
+        hits = catalogue.search_one(query, boxes, k, pairs=pairs, **options)
         separate = catalogue.search(query, k, **options)
     expected = sorted(truth, key=lambda key: -truth[key][0])[:k]
     assert sorted(set(keys(hits))) == sorted(keys(hits))

@@ -14,7 +14,7 @@ from torch import nn
 from saree_vae import baselines, checkpoint, config, evaluate, images
 from saree_vae.data import read_data
 from saree_vae.errors import SareeError
-from saree_vae.latents import Latents
+from saree_vae.latents import Latents, unit
 from saree_vae.vae import VAE
 
 SIZE = 64
@@ -98,6 +98,7 @@ def use_encoder(monkeypatch, mean_of):
         return Latents(tuple(map(str, range(len(mu)))), mu, np.ones_like(mu), run.config.model.motif_dim)
 
     monkeypatch.setattr(evaluate, "encode", encode)
+    monkeypatch.setattr(evaluate._Bench, "by_regions", lambda bench, queries: {})  # their squares have no known answer
 
 
 def own_axis(count):
@@ -124,7 +125,8 @@ def test_a_real_model_is_measured_on_every_task_and_the_result_is_json(run, pain
     for task in ("retrieval", "views", "items"):
         names = {row["name"] for row in results["tasks"][task]["rows"]}
         simple = {"colour histogram", "LBP", "colour histogram and LBP", "PCA of pixels"}
-        assert names == {"motif and colour", "motif", "colour"} | simple
+        ours = {"motif and colour", "motif", "colour"}
+        assert names == ours | simple | ({f"{name}, by regions" for name in ours} if task == "items" else set())
     figures = [f for task in results["tasks"].values() for row in task["rows"] for f in row["figures"].values()]
     assert all(f["low"] is None or f["low"] <= f["value"] <= f["high"] for f in figures)
     assert all(0 < done <= total for _, done, total in moves)
@@ -204,6 +206,31 @@ def test_a_second_photograph_is_asked_for_by_test_pictures_only_and_by_item_pref
     assert [row(task, "motif", part)["R@1"]["n"] for part in ("all", "a", "b")] == [4, 2, 2]
     assert [row(task, "motif", part)["R@1"]["value"] for part in ("all", "a", "b")] == [0.5, 1, 0]
     assert row(task, "motif", "b")["R@5"]["value"] == 1
+
+
+def test_by_regions_a_picture_is_nearest_to_itself_and_scores_are_cosines(run, painted_set):
+    bench = evaluate._Bench(run, painted_set, 0, lambda what, done, total: None, {})
+    items, _ = bench.everything
+    for scores in bench.by_regions([0, 5]).values():
+        assert scores.shape == (2, len(items))
+        assert scores[0, 0] == pytest.approx(1, abs=1e-4)
+        assert scores[1, 5] == scores[1].max() == pytest.approx(1, abs=1e-4)
+
+
+def test_other_embeddings_are_measured_beside_ours(run, painted_set):
+    def first_pixel(images):
+        return unit(images[:, 0, 0].astype(np.float32) + 1)
+
+    task = evaluate.evaluate(run, painted_set, ("retrieval",), beside={"first pixel": first_pixel})["tasks"][
+        "retrieval"
+    ]
+    assert row(task, "first pixel")["R@1"]["n"] == row(task, "motif")["R@1"]["n"]
+    assert not next(r for r in task["rows"] if r["name"] == "first pixel")["ours"]
+
+
+def test_leakage_tells_an_embedding_that_knows_the_palette_from_one_that_does_not(run, painted_set):
+    task = evaluate.evaluate(run, painted_set, ("leakage",))["tasks"]["leakage"]
+    assert row(task, "colour histogram")["R2"]["value"] > row(task, "LBP")["R2"]["value"]
 
 
 def flat_set(tmp_path):

@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 FLOORS = [
     "errors files config images latents distributions metrics where",
-    "data views loom networks objective index baselines sheets",
+    "data views regions loom networks objective index baselines sheets",
     "vae",
     "checkpoint",
     "encoding catalogue",

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from saree_vae import metrics
+from saree_vae.latents import unit
 
 # Six points on a quarter circle, at these angles; nearer in angle is nearer in score. One query at 0 degrees.
 #     label   a    b    a    b    b    a
@@ -185,3 +186,33 @@ def test_mean_chroma_of_known_colours_is_what_the_cie_tables_say():
     expected = np.array([[80.1, 67.2], [79.2, -107.9], [0, 0]])
     np.testing.assert_allclose(metrics.mean_chroma(images), expected, atol=0.2)
     np.testing.assert_allclose(metrics.mean_chroma(images / 255.0), expected, atol=0.2)
+
+
+def test_scores_of_the_rows_themselves_give_the_figures_of_the_rows(noise):
+    rows = unit(noise.normal(size=(30, 4)))
+    items = [f"i{n % 9}" if n % 5 else None for n in range(30)]
+    queries = np.arange(0, 30, 2)
+    by_rows = metrics.same_item(rows, items, queries=queries)
+    by_scores = metrics.same_item_by_scores(rows[queries] @ rows.T, items, queries)
+    np.testing.assert_array_equal(by_rows.kept, by_scores.kept)
+    np.testing.assert_array_equal(by_rows.recall[1], by_scores.recall[1])
+    np.testing.assert_array_equal(by_rows.map_at_r, by_scores.map_at_r)
+    with pytest.raises(ValueError, match="scores are"):
+        metrics.same_item_by_scores(rows[queries] @ rows[:5].T, items, queries)
+
+
+def test_what_an_embedding_holds_can_be_predicted_from_it_and_what_it_lacks_cannot(noise):
+    known, other = noise.normal(size=(400, 3)), noise.normal(size=(400, 3))
+    asking = np.arange(0, 400, 4)
+    assert metrics.predicted(unit(known), unit(known), asking) > 0.8
+    assert metrics.predicted(unit(known), other, asking) < 0.1
+
+
+def test_detail_is_lost_by_a_blur_and_kept_by_a_copy(noise):
+    import cv2
+
+    images = noise.integers(0, 255, (3, 32, 32, 3), dtype=np.uint8)
+    blurred = np.stack([cv2.GaussianBlur(image, (5, 5), 2) for image in images])
+    np.testing.assert_allclose(metrics.detail_kept(images, images), 1)
+    assert (metrics.detail_kept(images, blurred) < 0.1).all()
+    assert np.isnan(metrics.detail_kept(np.zeros((1, 8, 8, 3), np.uint8), images[:1, :8, :8])).all()

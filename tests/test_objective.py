@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from saree_vae.distributions import Bernoulli, Laplace, Normal, kl_to_standard_normal
-from saree_vae.objective import Elbo, elbo, info_nce
+from saree_vae.objective import Elbo, elbo, info_nce, supervised_contrast
 
 FINITE = st.floats(-3, 3)
 SCALE = st.floats(0.3, 2.0)
@@ -134,3 +134,26 @@ def test_a_likelihood_of_another_shape_is_refused():
 def test_a_bernoulli_refuses_values_outside_zero_and_one():
     with pytest.raises(ValueError, match=r"in \[0, 1\]"):
         Bernoulli(torch.zeros(2)).log_prob(torch.tensor([0.5, 1.5]))
+
+
+def test_supervised_contrast_is_khoslas_by_hand_and_leaves_the_unknown_out():
+    rows = torch.randn(6, 4, generator=torch.Generator().manual_seed(0))
+    labels = torch.tensor([0, 0, 0, 1, 1, -1])
+    unit = rows / rows.norm(dim=1, keepdim=True)
+    losses = []
+    for i in range(5):
+        others = [j for j in range(6) if j != i]
+        total = math.log(sum(math.exp(float(unit[i] @ unit[j]) / 0.2) for j in others))
+        own = [j for j in others if labels[j] == labels[i]]
+        losses.append(sum(total - float(unit[i] @ unit[j]) / 0.2 for j in own) / len(own))
+    assert supervised_contrast(rows, labels, 0.2).item() == pytest.approx(sum(losses) / 5, rel=1e-5)
+
+
+def test_supervised_contrast_without_partners_is_nothing_and_has_finite_gradients():
+    rows = torch.randn(4, 3, generator=torch.Generator().manual_seed(1)).requires_grad_()
+    for labels in ([0, 1, 2, 3], [-1, -1, -1, -1]):
+        loss = supervised_contrast(rows, torch.tensor(labels), 0.1)
+        assert loss.item() == 0
+        loss.backward()
+    supervised_contrast(rows, torch.tensor([0, 0, 1, -1]), 0.1).backward()
+    assert torch.isfinite(rows.grad).all()

@@ -11,9 +11,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from conftest import paint
 
 from saree_vae import checkpoint, config, data, train
 from saree_vae.errors import SareeError
+from saree_vae.vae import VAE
 
 
 def silent(_: str) -> None: ...
@@ -128,20 +130,13 @@ def test_a_loss_that_explodes_stops_with_the_step_the_term_and_a_remedy(cloth, t
 
 
 def test_nan_is_caught_before_it_reaches_the_weights(cloth, tmp_path, monkeypatch):
-    def broken(views, generator=None):
-        out = plain(views, generator)
+    def broken(model, *given):
+        out = plain(model, *given)
         return out._replace(swap=out.swap * (float("nan") if len(calls) >= 2 else 1)) if not calls.append(1) else out
 
     calls: list[int] = []
-    from saree_vae.vae import VAE
-
-    plain_forward = VAE.forward
-
-    def plain(views, generator=None):
-        return plain_forward(model[0], views, generator)
-
-    model: list = []
-    monkeypatch.setattr(VAE, "forward", lambda self, v, g=None: (model.clear(), model.append(self), broken(v, g))[-1])
+    plain = VAE.forward
+    monkeypatch.setattr(VAE, "forward", broken)
     with pytest.raises(SareeError, match="'swap' is nan"):
         fit(cloth, tmp_path / "run", "train.epochs=3")
 
@@ -264,3 +259,24 @@ def test_two_processes_train_one_model(cloth, tmp_path):
     rows = (run / "metrics.jsonl").read_text().splitlines()
     assert len(rows) == 2
     assert checkpoint.load(run).model.latent_dim == 12
+
+
+def test_labels_are_learned_from_and_missed_where_there_are_none(cloth, tiny_run, tmp_path):
+    labelled = fit(cloth, tmp_path / "labelled", "train.epochs=12", "objective.labels=true")
+    rows = [json.loads(line) for line in (labelled / "metrics.jsonl").read_text().splitlines()]
+    assert rows[-1]["labels"] < rows[0]["labels"] - 0.1
+    assert "labels" not in json.loads((tiny_run / "metrics.jsonl").read_text().splitlines()[0])
+    told: list[str] = []
+    (tmp_path / "flat").mkdir()
+    for number in range(4):
+        paint("dots", "#8c1c2b", number).save(tmp_path / "flat" / f"{number}.png")
+    fit(tmp_path / "flat", tmp_path / "bare", "train.epochs=1", "objective.labels=true", tell=told.append)
+    assert any("0 clusters" in line for line in told)
+
+
+def test_a_part_of_the_batch_is_decoded_and_all_of_it_contrasted(cloth):
+    model = VAE(config.load("tiny").model).train()
+    views = {name: torch.rand(6, 3, 64, 64) for name in ("clean", "phone_photo", "recoloured", "shuffled")}
+    out = model(views, torch.Generator().manual_seed(0), 0.5)
+    assert len(out.recon) == len(out.swap) == len(out.elbo.recon) == 3
+    assert all(len(mu) == 6 for mu in (*out.motif.values(), *out.colour.values()))
