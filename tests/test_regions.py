@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import runpy
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 from conftest import paint
@@ -121,3 +126,16 @@ def test_a_catalogue_goes_on_as_it_was_made(cloth, tiny_run, tmp_path):
         indexing.index(run, dataset, tmp_path / "whole", crops=2)
     with Catalogue.open(tmp_path / "whole") as catalogue:
         assert catalogue.crops == 0
+
+
+def test_the_cost_of_regions_is_told_in_one_table(cloth, tiny_run, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(
+        sys, "argv", ["regions.py", str(tiny_run), "--data", str(cloth), "--json", str(tmp_path / "r.json")]
+    )
+    runpy.run_path(str(Path(__file__).parent.parent / "benchmarks" / "regions.py"), run_name="__main__")
+    rows = json.loads((tmp_path / "r.json").read_text())["rows"]
+    assert "| crops |" in capsys.readouterr().out
+    whole, most = rows[0], next(row for row in rows if (row["crops"], row["way"]) == (24, "regions"))
+    assert (whole["vectors"], whole["bytes"]) == (1, 4 * 12)  # twelve latent dimensions of the tiny config
+    assert most["vectors"] > 3
+    assert all(row["bytes"] * 4 == rows[n - 1]["bytes"] for n, row in enumerate(rows) if row["way"] == "8 bits")

@@ -1,0 +1,138 @@
+"""What regions cost and what they find: recall of second photographs beside vectors, bytes and time an item.
+
+    PYTHONPATH=. python benchmarks/regions.py RUN --data textiles/manifest.csv --json benchmarks/results/regions.json
+
+Every test picture with a second photograph asks among all pictures, exactly and by three best pairs. All pictures are
+encoded once with the most regions; fewer regions are the first of those. `8 bits` rounds every stored number to one of
+256 steps of its dimension, as faiss' QT_8bit does; `whole then regions` matches regions of only the 200 items that the
+whole pictures find.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+
+import faiss
+import numpy as np
+
+from saree_vae import checkpoint, data, metrics
+from saree_vae.encoding import encode_items
+from saree_vae.files import atomic_write
+from saree_vae.latents import Latents, match
+
+CROPS = (0, 4, 12, 24)
+PAIRS = 3
+SHORT = 200
+SIZES = {"regions": 4, "8 bits": 1}  # bytes of a stored number
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    run, dataset = checkpoint.load(options.run), data.read_data(options.data)
+    started = time.perf_counter()
+    latents, _ = encode_items(run, dataset.items, crops=max(CROPS), progress=_told)
+    encoding = (time.perf_counter() - started) / len(latents)
+    rows = [row for crops in CROPS for row in measured(latents, dataset, crops)]
+    report = {
+        "pictures": len(dataset.items),
+        "threads": faiss.omp_get_max_threads(),
+        "encode_ms_a_vector": 1000 * encoding,
+        "rows": rows,
+    }
+    if options.json:
+        with atomic_write(options.json) as temporary:
+            temporary.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    print(table(report))
+
+
+def measured(latents: Latents, dataset: data.DataSet, crops: int) -> list[dict]:
+    """Rows of the table for this many small regions at most."""
+    kept = _first(latents, crops)
+    stored, keys = latents.embedding()[kept], np.array(latents.keys)[kept]
+    items = {item.key: item for item in dataset.items}
+    starts = np.flatnonzero(np.r_[True, keys[1:] != keys[:-1]])
+    owners = [items[key] for key in keys[starts]]
+    names = [item.item_id for item in owners]
+    shared = {n for n in names if n and names.count(n) > 1}
+    asking = [i for i, item in enumerate(owners) if item.split == "test" and item.item_id in shared]
+    half = latents.motif_dim
+    rows = []
+    for way in ("regions", "8 bits", "whole then regions") if crops else ("regions", "8 bits"):
+        gallery = _eight_bits(stored) if way == "8 bits" else stored
+        row = {
+            "crops": crops,
+            "way": way,
+            "vectors": len(stored) / len(owners),
+            "bytes": SIZES.get(way, 4) * stored.size / len(owners),
+        }
+        for part, columns in (("motif", slice(half)), ("colour", slice(half, None)), ("both", slice(None))):
+            began = time.perf_counter()
+            scores = np.stack([_scores(stored, gallery, starts, i, columns, way) for i in asking])
+            row["queries_a_second"] = len(asking) / (time.perf_counter() - began)  # of both halves, the last part
+            for shop in sorted({names[i].partition(":")[0] for i in asking if ":" in names[i]}):
+                some = [place for place, i in enumerate(asking) if names[i].startswith(f"{shop}:")]
+                found = metrics.same_item_by_scores(scores[some], names, np.array(asking)[some])
+                row[f"{shop} {part}"] = float(found.recall[1].mean())
+        rows.append(row)
+    return rows
+
+
+def _scores(query: np.ndarray, stored: np.ndarray, starts: np.ndarray, which: int, columns: slice, way: str):
+    """Item `which` against all items, (N,)."""
+    ends = np.r_[starts[1:], len(stored)]
+    own = query[starts[which] : ends[which], columns]
+    if way != "whole then regions":
+        return match(own @ stored[:, columns].T, starts, PAIRS)
+    whole = stored[starts][:, columns] @ own[0]
+    scores = whole - 10.0  # behind all that are matched
+    best = np.argpartition(-whole, min(SHORT, len(whole) - 1))[:SHORT]
+    rows = np.concatenate([np.arange(starts[i], ends[i]) for i in best])
+    lengths = (ends - starts)[best]
+    scores[best] = match(own @ stored[rows][:, columns].T, np.r_[0, np.cumsum(lengths)[:-1]], PAIRS)
+    return scores
+
+
+def _first(latents: Latents, crops: int) -> np.ndarray:
+    """Rows that `regions.find` would have given with so many small regions at most."""
+    keys = np.array(latents.keys)
+    starts = np.flatnonzero(np.r_[True, keys[1:] != keys[:-1]])
+    kept = []
+    for start, end in zip(starts, np.r_[starts[1:], len(keys)], strict=True):
+        sides = latents.boxes[start:end, 2] - latents.boxes[start:end, 0]
+        large = sides > 0.75 * sides[1:].max(initial=0)  # the small ones are half as wide
+        large[0] = True
+        places = np.arange(start, end)
+        kept.append(places[:1] if not crops else np.r_[places[large], places[~large][:crops]])
+    return np.concatenate(kept)
+
+
+def _eight_bits(rows: np.ndarray) -> np.ndarray:
+    low, high = rows.min(0), rows.max(0)
+    step = np.maximum(high - low, 1e-9) / 255
+    return (np.round((rows - low) / step) * step + low).astype(np.float32)
+
+
+def table(report: dict) -> str:
+    """The rows as Markdown."""
+    columns = list(report["rows"][0])
+    lines = [f"| {' | '.join(columns)} |", "|" + "---|" * len(columns)]
+    for row in report["rows"]:
+        lines.append("| " + " | ".join(f"{v:.3g}" if isinstance(v, float) else str(v) for v in row.values()) + " |")
+    return "\n".join(lines)
+
+
+def _told(done: int, total: int) -> None:
+    if done % 500 == 0:
+        print(f"encoded {done} of {total}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()
