@@ -117,7 +117,9 @@ def train(
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")] = False,
     strict: StrictOption = False,
 ) -> None:
-    """Learn motif and colour latents from the pictures of the train split; labels are not used.
+    """Learn motif and colour latents from the pictures of the train split.
+
+    Labels are not used, unless you ask for it: --set objective.labels=true draws pictures of one cluster together.
 
     Several processes: torchrun --standalone --nproc_per_node=2 -m apps.cli train ...
     """

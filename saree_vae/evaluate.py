@@ -45,6 +45,10 @@ PCA_PICTURES = 20_000  # 32 x 32 pictures that PCA learns from, at most: 60 MB
 ACTIVE = 0.02  # nats of KL, averaged over pictures, above which a latent dimension is counted as used
 FEW = 10  # fewer values than this get no interval: a bootstrap of five equal ones would claim certainty
 BATCH = 64
+LABELS = {
+    False: "labels are used to measure only, never to train",
+    True: "the labels of the train split were used in training (objective.labels)",
+}
 NO_SECOND_PHOTOGRAPH = (
     "No test picture shares its item_id with another picture, so there is no second photograph to find."
 )
@@ -557,7 +561,7 @@ def write_model_card(run: Run, dataset: DataSet, results: dict) -> Path:
         "## What it is\n",
         *_provenance(run, results),
         "\n## Numbers\n",
-        "All on the test split, which training did not see; labels are used to measure only, never to train.\n",
+        f"All on the test split, which training did not see; {LABELS[run.config.objective.labels]}.\n",
         markdown(results),
         *_weak_spots(retrieval),
         LIMITS,

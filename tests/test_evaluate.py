@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -338,3 +339,11 @@ def test_the_model_card_tells_the_results_worst_first_and_draws_the_mistakes(run
     assert "<b>" not in card.replace("\\<b", "")
     assert "2 epochs at 7 pictures a second (median): about 0.0 minutes" in card
     assert (run.path / "failures.png").exists() == bool(results["tasks"]["retrieval"]["failures"])
+
+
+@pytest.mark.parametrize(("labels", "said"), [(False, "never to train"), (True, "were used in training")])
+def test_the_model_card_says_whether_labels_were_trained_on(run, painted_set, tmp_path, labels, said):
+    objective = run.config.objective.model_copy(update={"labels": labels})
+    known = replace(run, path=tmp_path, config=run.config.model_copy(update={"objective": objective}))
+    card = evaluate.write_model_card(known, painted_set, evaluate.evaluate(known, painted_set, ("likelihood",)))
+    assert said in card.read_text(encoding="utf-8")
