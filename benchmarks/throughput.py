@@ -60,14 +60,14 @@ def decoding(items: tuple[data.Item, ...], settings: config.Config) -> dict[str,
 
 def training(items: tuple[data.Item, ...], settings: config.Config) -> dict[str, float]:
     """The loader alone, the network alone, and both together, on the same pictures."""
-    pictures = data.load(items, images.margin_side(settings.model.image_size)).images
+    pictures = data.load(items, images.margin_side(settings.model.image_size))
     settings = settings.model_copy(update={"train": settings.train.model_copy(update={"epochs": 10_000})})
-    plan, clusters = train.Plan(len(pictures), settings.train, 0, 1), np.full(len(pictures), -1)
+    plan = train.Plan(len(pictures.images), settings.train, 0, 1)
     learn, device = _learner(settings)
     steps, ahead = 10, 8 * max(1, settings.train.workers)  # `ahead`: more than the loader makes before it is asked
 
     def stream() -> Iterator[dict]:
-        return iter(train._loader(settings, pictures, clusters, plan, device))
+        return iter(train._loader(settings, pictures, plan, device))
 
     batches = stream()
     one = next(batches)
@@ -94,24 +94,14 @@ def training(items: tuple[data.Item, ...], settings: config.Config) -> dict[str,
 
 
 def _learner(settings: config.Config) -> tuple[Callable[[dict], None], str]:
-    """One training step as `train` does it, and the device it runs on."""
+    """The training step of `train`, and the device it runs on."""
     train._keep_freed_memory()
     fabric = train._fabric(settings.train)
     model = VAE(settings.model).to(memory_format=torch.channels_last).train()
     stepper, optimizer = fabric.setup(model, torch.optim.AdamW(model.parameters(), lr=1e-4))
 
-    def learn(batch: dict) -> None:
-        tensors = {n: train.to_tensor(array, fabric.device) for n, array in batch.items() if n != "cluster"}
-        noise = torch.Generator(fabric.device).manual_seed(0)
-        out = stepper(tensors, noise, settings.objective.decode)
-        terms = train._terms(out, batch["cluster"], settings, 0.5, lambda rows: rows)
-        optimizer.zero_grad()
-        fabric.backward(sum(getattr(settings.objective, n) * terms[n] for n in train.WEIGHTED if n in terms))
-        fabric.clip_gradients(stepper, optimizer, max_norm=settings.train.clip)
-        optimizer.step()
-        terms["reconstruct"].item()  # waits for the device
-
-    return learn, fabric.device.type
+    learner = train.Learner(settings, fabric, stepper, optimizer)
+    return lambda batch: learner(batch, 1, 2, lambda values: None), fabric.device.type
 
 
 def encoding(settings: config.Config) -> dict[str, float]:

@@ -80,7 +80,10 @@ def unit(rows: np.ndarray) -> np.ndarray:
     return (rows / np.maximum(length, 1e-12)).astype(np.float32)
 
 
-def match(scores: np.ndarray, starts: np.ndarray, pairs: int) -> np.ndarray:
+PAIRS = 3  # best matching vectors that decide how well two items of several vectors match
+
+
+def match(scores: np.ndarray, starts: np.ndarray, pairs: int = PAIRS) -> np.ndarray:
     """How well items match a query of several vectors, (N,): the mean of its `pairs` best matching vectors.
 
     Each query vector counts with the item's vector that is nearest to it. With pairs=1 the best pair decides; with

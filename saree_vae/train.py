@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -34,6 +35,7 @@ from .files import atomic_write
 from .latents import Latents, unit
 from .objective import info_nce, supervised_contrast
 from .vae import VAE, Encoded
+from .views import NAMES
 
 ACTIVE = 0.02  # nats: a latent dimension with less KL than this is idle
 EXPLODED = 1e4  # the terms are of order 1 per pixel value; nothing healthy comes near
@@ -86,7 +88,6 @@ def train(
     if first:
         _claim(run, config, resume)
     pictures, watched = _pictures(config, dataset, strict, opening, tell)
-    clusters = _cluster_numbers(pictures.items, config.objective.labels, tell)
     torch.manual_seed(settings.seed)
     state_file = run / "last" / "state.safetensors"
     start = config.model.model_copy(update={"pretrained": False}) if state_file.exists() else config.model
@@ -101,24 +102,12 @@ def train(
     if first:
         checkpoint.save_seen(run, dataset.of("train"))
     log = Log(run, state.step)
+    learn = Learner(config, fabric, stepper, optimizer)
     with _stop_signals() as stop:
-        for batch in _loader(config, pictures.images, clusters, plan, fabric.device.type):
-            progress = state.step / plan.steps
+        for batch in _loader(config, pictures, plan, fabric.device.type):
             for group in adam.param_groups:
-                group["lr"] = settings.learning_rate * _warm_cosine(progress, settings.warmup)
-            clusters = batch.pop("cluster").to(fabric.device)
-            tensors = {name: to_tensor(array, fabric.device) for name, array in batch.items()}
-            noise = torch.Generator(fabric.device).manual_seed(_seed(settings.seed, state.step, fabric.global_rank))
-            out = stepper(tensors, noise, config.objective.decode)
-            terms = _terms(out, clusters, config, progress, _gather(fabric))
-            told = dict(zip(terms, torch.stack([*terms.values()]).tolist(), strict=True))
-            weighted = [name for name in WEIGHTED if name in terms]
-            _refuse_broken({name: told[name] for name in weighted}, state)
-            optimizer.zero_grad()
-            fabric.backward(sum(getattr(config.objective, name) * terms[name] for name in weighted))
-            norm = fabric.clip_gradients(stepper, optimizer, max_norm=settings.clip, error_if_nonfinite=False)
-            _refuse_broken({"gradient norm": norm.item()}, state)
-            optimizer.step()
+                group["lr"] = settings.learning_rate * _warm_cosine(state.step / plan.steps, settings.warmup)
+            told = learn(batch, state.step, plan.steps, partial(_refuse_broken, state=state))
             state.follow()
             log.add(told, plan.batch)
             epoch, within = divmod(state.step, plan.per_epoch)
@@ -134,6 +123,33 @@ def train(
                     state.save()
                 raise SareeError(f"{run}: stopped after step {state.step} of {plan.steps}, and saved; resume to go on")
     return run
+
+
+@dataclass(frozen=True)
+class Learner:
+    """One step of training: forward, terms, backward, a move of the weights."""
+
+    config: Config
+    fabric: Fabric
+    model: torch.nn.Module  # as `fabric.setup` gave it
+    optimizer: torch.optim.Optimizer
+
+    def __call__(self, batch: dict[str, Tensor], step: int, steps: int, check: Callable) -> dict[str, float]:
+        """The value of every term; `check` sees those that are minimised, and the gradient's norm, before the move."""
+        fabric, objective, settings = self.fabric, self.config.objective, self.config.train
+        views = {name: to_tensor(batch[name], fabric.device) for name in ("clean", *NAMES)}
+        noise = torch.Generator(fabric.device).manual_seed(_seed(settings.seed, step, fabric.global_rank))
+        out = self.model(views, noise, objective.decode)
+        terms = _terms(out, batch["cluster"].to(fabric.device), self.config, step / steps, _gather(fabric))
+        told = dict(zip(terms, torch.stack([*terms.values()]).tolist(), strict=True))
+        weighted = [name for name in WEIGHTED if name in terms]
+        check({name: told[name] for name in weighted})
+        self.optimizer.zero_grad()
+        fabric.backward(sum(getattr(objective, name) * terms[name] for name in weighted))
+        norm = fabric.clip_gradients(self.model, self.optimizer, max_norm=settings.clip, error_if_nonfinite=False)
+        check({"gradient norm": norm.item()})
+        self.optimizer.step()
+        return told
 
 
 def _terms(
@@ -397,27 +413,25 @@ def _pictures(
             f"{dataset.root}: training needs at least 2 readable pictures on the train split, "
             f"found {len(training.images)}"
         )
+    if config.objective.labels and _cluster_numbers(training.items).max() < 1:
+        tell("objective.labels: the training pictures do not name two clusters, so there are no labels to learn from")
     if len(watched.images):
         return training, watched.images
     tell("no val split: what is watched while training (val_...) is measured on training pictures")
     return training, training.images[:: math.ceil(len(training.images) / WATCHED)]
 
 
-def _cluster_numbers(items: Sequence[data.Item], labels: bool, tell: Callable[[str], None]) -> np.ndarray:
+def _cluster_numbers(items: Sequence[data.Item]) -> np.ndarray:
     """The cluster of each item as a number, (N,); -1 where it is unknown."""
     names = sorted({item.cluster for item in items if item.cluster})
-    if labels and len(names) < 2:
-        tell(
-            f"objective.labels: the training pictures name {len(names)} clusters, so there are no labels to learn from"
-        )
     number = {name: place for place, name in enumerate(names)}
     return np.array([number.get(item.cluster, -1) for item in items], dtype=np.int64)
 
 
-def _loader(config: Config, pictures: np.ndarray, clusters: np.ndarray, plan: Plan, device: str) -> DataLoader:
+def _loader(config: Config, pictures: data.Pictures, plan: Plan, device: str) -> DataLoader:
     settings = config.train
     return DataLoader(
-        TrainingViews(pictures, clusters, config.model.image_size, settings.seed),
+        TrainingViews(pictures.images, _cluster_numbers(pictures.items), config.model.image_size, settings.seed),
         batch_sampler=plan,
         num_workers=settings.workers,
         worker_init_fn=_quiet_worker,

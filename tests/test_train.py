@@ -271,7 +271,7 @@ def test_labels_are_learned_from_and_missed_where_there_are_none(cloth, tiny_run
     for number in range(4):
         paint("dots", "#8c1c2b", number).save(tmp_path / "flat" / f"{number}.png")
     fit(tmp_path / "flat", tmp_path / "bare", "train.epochs=1", "objective.labels=true", tell=told.append)
-    assert any("0 clusters" in line for line in told)
+    assert any("do not name two clusters" in line for line in told)
 
 
 def test_a_part_of_the_batch_is_decoded_and_all_of_it_contrasted(cloth):
