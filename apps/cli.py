@@ -206,11 +206,8 @@ def search(
 
     opened, run = indexing.open_catalogue(catalogue, device)
     with opened:
-        if opened.crops:
-            query, boxes = indexing.embed_parts(run, pictures, opened.crops)
-            hits = opened.search_one(query, boxes, k, motif=motif, colour=colour, where=where)
-        else:
-            [hits] = opened.search(indexing.embed(run, pictures), k, motif=motif, colour=colour, where=where)
+        query, boxes = indexing.embed(run, pictures, opened.crops)
+        hits = opened.search_one(query, boxes, k, motif=motif, colour=colour, where=where)
         if sheet:
             from saree_vae import images, sheets
 

@@ -128,8 +128,8 @@ def _search_sheet(run: checkpoint.Run, items: tuple[data.Item, ...], folder: Pat
     rows = []
     with indexing.open_catalogue(folder)[0] as catalogue:
         for item in items:
-            query = indexing.embed(run, [item.path])
-            [hits] = catalogue.search(query, 5, motif=weights[0], colour=weights[1], exclude=[item.key])
+            query, boxes = indexing.embed(run, [item.path], catalogue.crops)
+            hits = catalogue.search_one(query, boxes, 5, motif=weights[0], colour=weights[1], exclude=[item.key])
             row = [sheets.Tile(catalogue.thumbnail(item.key), item.cluster or Path(item.key).name, "query", frame=True)]
             for hit in hits:
                 cosines = f"motif {hit.motif:.2f} · colour {hit.colour:.2f}"

@@ -11,6 +11,7 @@ whole pictures find.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import sys
 import time
@@ -25,7 +26,6 @@ from saree_vae.files import atomic_write
 from saree_vae.latents import Latents, match
 
 CROPS = (0, 4, 12, 24)
-PAIRS = 3
 SHORT = 200
 WEIGHTS = {"motif": (1, 0), "colour": (0, 1), "both": (0.5, 0.5), "quarter motif": (0.2, 0.8)}  # of the two halves
 ABOUT = ("crops", "way", "vectors", "bytes", "queries_a_second")
@@ -95,22 +95,20 @@ def _scores(query: np.ndarray, stored: np.ndarray, starts: np.ndarray, which: in
     ends = np.r_[starts[1:], len(stored)]
     own = query[starts[which] : ends[which]]
     if way != "whole then regions":
-        return match(own @ stored.T, starts, PAIRS)
+        return match(own @ stored.T, starts)
     whole = stored[starts] @ own[0]
     scores = whole - 10.0  # behind all that are matched
     best = np.argpartition(-whole, min(SHORT, len(whole) - 1))[:SHORT]
     rows = np.concatenate([np.arange(starts[i], ends[i]) for i in best])
     lengths = (ends - starts)[best]
-    scores[best] = match(own @ stored[rows].T, np.r_[0, np.cumsum(lengths)[:-1]], PAIRS)
+    scores[best] = match(own @ stored[rows].T, np.r_[0, np.cumsum(lengths)[:-1]])
     return scores
 
 
 def _first(latents: Latents, crops: int) -> np.ndarray:
     """Rows that `regions.find` would have given with so many small regions at most."""
-    keys = np.array(latents.keys)
-    starts = np.flatnonzero(np.r_[True, keys[1:] != keys[:-1]])
     kept = []
-    for start, end in zip(starts, np.r_[starts[1:], len(keys)], strict=True):
+    for start, end in itertools.pairwise([*latents.starts, len(latents)]):
         sides = latents.boxes[start:end, 2] - latents.boxes[start:end, 0]
         large = sides > 0.75 * sides[1:].max(initial=0)  # the small ones are half as wide
         large[0] = True

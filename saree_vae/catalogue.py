@@ -18,7 +18,7 @@ import numpy as np
 from .errors import SareeError
 from .files import atomic_write
 from .index import LatentIndex, read_stamp
-from .latents import unit
+from .latents import PAIRS, match, unit
 from .where import ITEM_COLUMNS, Where, parse
 
 log = logging.getLogger(__name__)
@@ -250,7 +250,7 @@ class Catalogue:
         *,
         motif: float = 1.0,
         colour: float = 1.0,
-        pairs: int = 3,
+        pairs: int = PAIRS,
         where: str | Where | None = None,
         exclude: Collection[str] = (),
     ) -> list[Hit]:
@@ -271,10 +271,10 @@ class Catalogue:
             among = self._among(database, where)
             excluded = _items_of(database, exclude)
             found = _best_by_item(loaded, queries, max(k, CANDIDATES), (motif, colour), among, excluded)
-            matches = self._matches(loaded, queries, found, pairs, (motif, colour))
             # Some more than k: among equal scores the key decides, and the keys are in the database.
-            rows = self._rows(database, [match.vector for match in matches[: 2 * k]])
-        hits = [_hit(rows[m.vector], m.score, m.motif, m.colour, boxes[m.query]) for m in matches[: 2 * k]]
+            matches = self._matches(loaded, queries, found, 2 * k, pairs, (motif, colour))
+            rows = self._rows(database, [match.vector for match in matches])
+        hits = [_hit(rows[m.vector], m.score, m.motif, m.colour, boxes[m.query]) for m in matches]
         return sorted(hits, key=_order)[:k]
 
     def _matches(
@@ -282,10 +282,11 @@ class Catalogue:
         loaded: _Loaded,
         queries: np.ndarray,
         found: list[list[tuple[float, int]]],
+        most: int,
         pairs: int,
         weights: tuple[float, float],
     ) -> list[_Match]:
-        """The items of which any vector was found, matched with all their vectors, best first."""
+        """The best of the items of which any vector was found, matched with all their vectors, best first."""
         vectors = np.unique([vector for row in found for _, vector in row]).astype(np.int64)
         if not len(vectors):
             return []
@@ -297,14 +298,15 @@ class Catalogue:
         motif, colour = queries[:, :half] @ stored[:, :half].T, queries[:, half:] @ stored[:, half:].T  # (V, T)
         scores = (weights[0] * motif + weights[1] * colour) / total
         starts = np.flatnonzero(np.diff(loaded.items[places], prepend=-1))
+        score, own = match(scores, starts, pairs), np.arange(len(queries))
+        columns = np.split(np.arange(len(ids)), starts[1:])
         matches = []
-        for columns in np.split(np.arange(len(ids)), starts[1:]):
-            nearest = columns[scores[:, columns].argmax(1)]  # (V,)
-            own = np.arange(len(queries))
+        for item in np.argsort(-score, kind="stable")[:most]:
+            nearest = columns[item][scores[:, columns[item]].argmax(1)]  # (V,)
             best = np.argsort(-scores[own, nearest], kind="stable")[:pairs]
-            means = (float(table[best, nearest[best]].mean()) for table in (scores, motif, colour))
-            matches.append(_Match(*means, vector=int(ids[nearest[best[0]]]), query=int(best[0])))
-        return sorted(matches, key=lambda match: -match.score)
+            halves = (float(half[best, nearest[best]].mean()) for half in (motif, colour))
+            matches.append(_Match(float(score[item]), *halves, vector=int(ids[nearest[best[0]]]), query=int(best[0])))
+        return matches
 
     def thumbnail(self, key: str) -> bytes:
         """The item's thumbnail, JPEG.

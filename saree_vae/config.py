@@ -68,7 +68,7 @@ class Objective(Section):
         0.5,
         gt=0,
         le=1,
-        description="Share of a batch that is decoded: the decoder is half the work, and learns as well.",
+        description="Share of a batch that is decoded; the rest is only contrasted, which takes less time.",
     )
 
 

@@ -39,7 +39,6 @@ KS = (1, 5, 10)
 OURS = ("motif and colour", "motif", "colour")
 PCA = "PCA of pixels"  # which, unlike the other baselines, must see the training pictures first
 VIEW_KEEPS = {"phone_photo": "motif and colour", "recoloured": "motif", "shuffled": "colour"}
-PAIRS_OF_REGIONS = 3  # as a catalogue matches them
 PAIRS = 500  # pairs of pictures whose colours are exchanged
 PCA_PICTURES = 20_000  # 32 x 32 pictures that PCA learns from, at most: 60 MB
 ACTIVE = 0.02  # nats of KL, averaged over pictures, above which a latent dimension is counted as used
@@ -388,15 +387,12 @@ class _Bench:
         items, _ = self.everything
         place = {item.key: i for i, item in enumerate(items)}
         owner = np.array([place[key] for key in self.regions.keys])
-        starts = np.flatnonzero(np.diff(owner, prepend=-1))
         embedding, half = self.regions.embedding(), self.regions.motif_dim
         slices = {"motif and colour": slice(None), "motif": slice(half), "colour": slice(half, None)}
         scores = {}
         for name, columns in slices.items():
             rows = embedding[:, columns] * np.float32(np.sqrt(0.5) if name == OURS[0] else 1)
-            scores[name] = np.stack(
-                [match(rows[owner == query] @ rows.T, starts, PAIRS_OF_REGIONS) for query in queries]
-            )
+            scores[name] = np.stack([match(rows[owner == query] @ rows.T, self.regions.starts) for query in queries])
         return scores
 
     def class_found(self, asking: np.ndarray, images: np.ndarray) -> dict:
@@ -413,18 +409,15 @@ class _Bench:
         latents = encode(self.run, images)
         embedding, half = latents.embedding(), latents.motif_dim
         colour, texture = baselines.colour_histogram(images), baselines.lbp(images)
-        rows = (
-            {
-                "motif and colour": embedding
-                * np.float32(np.sqrt(0.5)),  # an inner product is the mean of the two cosines
-                "motif": embedding[:, :half],
-                "colour": embedding[:, half:],
-                "colour histogram": colour,
-                "LBP": texture,
-                "colour histogram and LBP": baselines.join(colour, texture),
-            }
-            | {name: describe(images) for name, describe in self.beside.items()}
-        )
+        rows = {
+            "motif and colour": np.float32(np.sqrt(0.5)) * embedding,  # so that an inner product is a mean of cosines
+            "motif": embedding[:, :half],
+            "colour": embedding[:, half:],
+            "colour histogram": colour,
+            "LBP": texture,
+            "colour histogram and LBP": baselines.join(colour, texture),
+        }
+        rows |= {name: describe(images) for name, describe in self.beside.items()}
         return rows if self._pca is None else rows | {PCA: self._pca(images)}
 
     def decode(self, z: np.ndarray, what: str) -> np.ndarray:

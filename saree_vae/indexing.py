@@ -101,20 +101,11 @@ def open_catalogue(folder: str | Path, device: str = "auto") -> tuple[Catalogue,
     return catalogue, run
 
 
-def embed(run: Run, paths: Sequence[str | Path]) -> np.ndarray:
-    """One query embedding (1, D) from one or more pictures: the mean of each half, of unit length again.
+def embed(run: Run, paths: Sequence[str | Path], crops: int = 0) -> tuple[np.ndarray, list[regions.Box]]:
+    """One query for `Catalogue.search_one` from one or more pictures of a piece: embeddings (V, D) and V boxes.
 
-    Raises:
-        ImageError: a picture cannot be read.
-    """
-    pictures = np.stack([images.read_square(path, run.read_size) for path in paths])
-    latents = encode(run, pictures, [str(path) for path in paths])
-    motif, colour = (unit(unit(half).mean(0, keepdims=True)) for half in (latents.motif, latents.colour))
-    return np.concatenate([motif, colour], 1)
-
-
-def embed_parts(run: Run, paths: Sequence[str | Path], crops: int) -> tuple[np.ndarray, list[regions.Box]]:
-    """One query of several vectors: embeddings (V, D) of the regions of one or more pictures, and their V boxes.
+    Whole pictures are averaged into one vector, each half of unit length again; with `crops` (those of the catalogue)
+    every region of every picture is a vector.
 
     Raises:
         ImageError: a picture cannot be read.
@@ -122,7 +113,10 @@ def embed_parts(run: Run, paths: Sequence[str | Path], crops: int) -> tuple[np.n
     parts = [regions.read(path, run.read_size, crops) for path in paths]
     names = [str(path) for path, part in zip(paths, parts, strict=True) for _ in part.boxes]
     latents = encode(run, np.concatenate([part.squares for part in parts]), names)
-    return latents.embedding(), [box for part in parts for box in part.boxes]
+    if crops:
+        return latents.embedding(), [box for part in parts for box in part.boxes]
+    motif, colour = (unit(unit(half).mean(0, keepdims=True)) for half in (latents.motif, latents.colour))
+    return np.concatenate([motif, colour], 1), [regions.WHOLE]
 
 
 @dataclass(frozen=True)

@@ -46,6 +46,12 @@ class Latents:
         """Posterior means of the colour half, (N, D - motif_dim)."""
         return self.mu[:, self.motif_dim :]
 
+    @property
+    def starts(self) -> np.ndarray:
+        """Where each picture's rows begin, rising from 0: one for every run of equal keys."""
+        keys = np.array(self.keys, dtype=str)
+        return np.flatnonzero(np.r_[True, keys[1:] != keys[:-1]][: len(keys)])
+
     def embedding(self) -> np.ndarray:
         """Unit motif and unit colour side by side, (N, D) float32: what the index stores."""
         return np.concatenate([unit(self.motif), unit(self.colour)], axis=1)

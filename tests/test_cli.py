@@ -100,7 +100,7 @@ def test_several_pictures_are_averaged(shop, cloth):
     hits = json.loads(saree("search", shop, *pair, "--json", "-k", 32))["hits"]
     catalogue, run = indexing.open_catalogue(shop)
     with catalogue:
-        [expected] = catalogue.search(np.mean([indexing.embed(run, [path]) for path in pair], axis=0), 32)
+        [expected] = catalogue.search(np.mean([indexing.embed(run, [path])[0] for path in pair], axis=0), 32)
     scores = {hit.key: hit.score for hit in expected}
     assert {hit["key"]: hit["score"] for hit in hits} == pytest.approx(scores, abs=1e-5)
 

@@ -108,7 +108,7 @@ def test_a_part_finds_the_part_that_it_looks_like_and_says_where(tiny_run, tmp_p
     opened, run = indexing.open_catalogue(tmp_path / "cat")
     with opened:
         assert opened.crops == opened.info()["crops"] == 9
-        query, boxes = indexing.embed_parts(run, [tmp_path / "blue.png"], opened.crops)
+        query, boxes = indexing.embed(run, [tmp_path / "blue.png"], opened.crops)
         hits = opened.search_one(query, boxes, 3, motif=0)
     assert hits[0].key == "two.png"
     assert hits[0].box[0] >= 0.49  # the blue half
