@@ -1,0 +1,245 @@
+"""What each part earns: the same training with one part taken away or resized at a time, in one table.
+
+    PYTHONPATH=. python benchmarks/ablations.py --data textiles/manifest.csv --epochs 4 --work ablations_work
+
+Every row is trained alike (peers.py says how) and measured at once, so rows can be compared with the first one; a
+single seed moves figures by about 0.02. Below them, what storing the first row's vectors smaller would cost. An
+interrupted command goes on where it was when it is given the same --work again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+from unittest import mock
+
+import numpy as np
+import peers
+import torch
+from torch import Tensor, nn
+
+from saree_vae import checkpoint, config, data, evaluate, metrics, networks, train, vae, views
+from saree_vae.checkpoint import Run
+from saree_vae.encoding import encode, shrunk, to_images
+from saree_vae.errors import SareeError
+from saree_vae.evaluate import OURS
+from saree_vae.files import atomic_write
+from saree_vae.latents import unit
+
+FIRST = "as it is"
+HALF = {"both": OURS[0], "motif": "motif", "colour": "colour"}
+FIGURES = {  # our own names of rows of the task `likelihood`
+    "ELBO, nats": "ELBO",
+    "bits per dimension": "bits/dim",
+    "PSNR of the reconstruction, dB": "PSNR",
+}
+
+
+class Variant(NamedTuple):
+    """One row: settings, and what is replaced in the code while it is trained and loaded."""
+
+    overrides: tuple[str, ...] = ()
+    replaced: Callable[[], contextlib.AbstractContextManager] = contextlib.nullcontext
+
+
+def without_view(name: str) -> Callable[[], contextlib.AbstractContextManager]:
+    """Training sees the clean crop where this view would be."""
+    made = views.training_views
+
+    def views_without(*arguments, **named) -> dict[str, np.ndarray]:
+        those = made(*arguments, **named)
+        return those | {name: those["clean"]}
+
+    return lambda: mock.patch.object(views, "training_views", views_without)
+
+
+class Flattened(networks.MotifEncoder):
+    """The last map as it lies, instead of statistics of all maps beside a coarse layout."""
+
+    def __init__(self, features: nn.Module, dim: int):
+        super().__init__(features, dim)
+        self.layout = nn.Sequential(nn.Conv2d(features.channels[-1], 64, 1), nn.AdaptiveAvgPool2d(8), nn.Flatten())
+        self.head = nn.Sequential(nn.Linear(64 * 8 * 8, 512), nn.SiLU(), nn.Linear(512, 2 * dim))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(
+            self.layout(self.features((x - self.mean) / self.std)[-1])
+        )  # 8 x 8 from 128 pixels: as it lies
+
+
+VARIANTS = {
+    FIRST: Variant(),
+    "without swap": Variant(("objective.swap=0",)),
+    "without KL": Variant(("objective.beta=0",)),
+    "without decoder (contrast alone)": Variant(("objective.reconstruct=0", "objective.swap=0")),
+    "without contrast": Variant(("objective.contrast_motif=0", "objective.contrast_colour=0")),
+    "ELBO alone": Variant(("objective.swap=0", "objective.contrast_motif=0", "objective.contrast_colour=0")),
+    **{f"without the view {name.replace('_', ' ')}": Variant((), without_view(name)) for name in views.NAMES},
+    "flattened, not pooled": Variant((), lambda: mock.patch.object(vae, "MotifEncoder", Flattened)),
+    "motif 96, colour 32": Variant(("model.motif_dim=96",)),
+    "motif 43, colour 21": Variant(("model.motif_dim=43", "model.colour_dim=21")),
+    "motif 21, colour 11": Variant(("model.motif_dim=21", "model.colour_dim=11")),
+    "labels learned": Variant(("objective.labels=true",)),
+}
+
+
+@dataclass
+class Halves:
+    """The three embeddings of one run, from one encoding of the same pictures; `change` is applied to each half."""
+
+    run: Run
+    change: Callable[[str, np.ndarray], np.ndarray] = lambda name, rows: rows
+    last: tuple = field(default=(None, None))
+
+    def __call__(self, half: str, pictures: np.ndarray) -> np.ndarray:
+        if self.last[0] is not pictures:
+            latents = encode(self.run, pictures)
+            parts = [self.change(name, unit(getattr(latents, name))) for name in ("motif", "colour")]
+            both = np.float32(np.sqrt(0.5)) * np.concatenate(parts, axis=1)
+            self.last = pictures, {"motif": parts[0], "colour": parts[1], "both": both}
+        return self.last[1][half]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    options = _options(arguments)
+    dataset = data.read_data(options.data)
+    runs = {name: trained(name, variant, options, dataset) for name, variant in VARIANTS.items()}
+    first = runs[FIRST]
+    described = {name: Halves(run) for name, run in runs.items()} | smaller(first, dataset)
+    beside = {
+        f"{name}, {half}": (lambda pictures, halves=halves, half=half: halves(half, pictures))
+        for name, halves in described.items()
+        for half in HALF
+    }
+    peers._say("measuring")
+    found = evaluate.evaluate(first, dataset, peers.TASKS, beside=beside)
+    columns = [column._asdict() for column in peers.goals(found)]
+    report = {
+        "epochs": first.config.train.epochs,
+        "seed": first.config.train.seed,
+        "image_size": first.config.model.image_size,
+        "data": found["data"],
+        "columns": columns,
+        "rows": [row(name, halves, found, columns, dataset, name in runs) for name, halves in described.items()],
+    }
+    if options.json:
+        with atomic_write(options.json) as temporary:
+            temporary.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    print(markdown(report))
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", required=True, help="a data set with a test split")
+    parser.add_argument("--config", default="textiles")
+    parser.add_argument("--epochs", type=int, help="of every row; as the config says, if not given")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--work", default="ablations_work", help="folder of the trained models, used again")
+    parser.add_argument("--json", help="also write the figures here")
+    return parser.parse_args(arguments)
+
+
+def trained(name: str, variant: Variant, options: argparse.Namespace, dataset: data.DataSet) -> Run:
+    """A run of this variant, gone on with if it was begun, only loaded if it is complete."""
+    epochs = [] if options.epochs is None else [f"train.epochs={options.epochs}"]
+    settings = config.load(options.config, [*epochs, f"train.seed={options.seed}", *variant.overrides])
+    folder = Path(options.work) / name.replace(" ", "_")
+
+    def watch(progress: train.Progress) -> None:
+        if progress.row:
+            peers._say(f"{folder}: epoch {progress.epoch}, {progress.row['images_per_s']:.0f} pictures a second")
+
+    with variant.replaced():
+        train.train(settings, dataset, folder, resume=True, watch=watch, tell=peers._say)
+        return checkpoint.load(folder, settings.train.device)
+
+
+def smaller(run: Run, dataset: data.DataSet) -> dict[str, Halves]:
+    """The same vectors in 8 bits a number, and projected on what training pictures vary in most."""
+    from sklearn.decomposition import TruncatedSVD
+
+    sample = shrunk(data.load(dataset.of("train")[:2000], run.read_size).images, run.config.model.image_size)
+    latents = encode(run, sample)
+    seen = {name: unit(getattr(latents, name)) for name in ("motif", "colour")}
+
+    def eight_bits(name: str, rows: np.ndarray) -> np.ndarray:
+        low, high = seen[name].min(0), seen[name].max(0)
+        step = np.maximum(high - low, 1e-9) / 255
+        return unit(np.clip(np.round((rows - low) / step), 0, 255) * step + low)
+
+    def projected(share: float) -> Callable[[str, np.ndarray], np.ndarray]:
+        fitted = {name: TruncatedSVD(max(1, round(share * rows.shape[1]))).fit(rows) for name, rows in seen.items()}
+        return lambda name, rows: unit(fitted[name].transform(rows))
+
+    whole = sum(rows.shape[1] for rows in seen.values())
+    made = {f"{FIRST}, 8 bits a number": Halves(run, eight_bits)}
+    for share in (2 / 3, 1 / 3):
+        made[f"{FIRST}, projected to {round(share * whole)} numbers"] = Halves(run, projected(share))
+    return made
+
+
+def row(name: str, halves: Halves, found: dict, columns: list[dict], dataset: data.DataSet, own: bool) -> dict:
+    """The goal figures of one row, their mean, and for a trained one what its decoder does."""
+    figures = {}
+    for column in columns:
+        half = next(short for short, meant in HALF.items() if meant == column["half"])
+        rows = found["tasks"][column["task"]]["rows"]
+        one = next(r for r in rows if (r["part"], r["name"]) == (column["part"], f"{name}, {half}"))
+        figures[column["title"]] = one["figures"][column["figure"]]["value"]
+    about = {"name": name, "figures": figures, "mean": float(np.mean(list(figures.values())))}
+    decodes = own and halves.run.config.objective.reconstruct > 0
+    return about | ({"decoder": decoding(halves.run, dataset)} if decodes else {})
+
+
+def decoding(run: Run, dataset: data.DataSet) -> dict[str, float | None]:
+    """ELBO, bits per dimension, PSNR, active units, and how near an exchange comes to the donor's colour."""
+    likelihood = evaluate.evaluate(run, dataset, ("likelihood",))["tasks"]["likelihood"]
+    values = {r["name"]: r["figures"]["mean"]["value"] for r in likelihood["rows"]}
+    told = {short: values[long] for long, short in FIGURES.items()}
+    told["active units"] = sum(value for name, value in values.items() if name.startswith("active units"))
+    images = shrunk(data.load(dataset.of("test"), run.read_size).images, run.config.model.image_size)
+    return told | {"exchange": exchanged(run, images)}
+
+
+@torch.inference_mode()
+def exchanged(run: Run, images: np.ndarray) -> float:
+    """Chroma distance to the colour donor over the distance of the pair, as the task `exchange` measures it."""
+    order = np.random.default_rng(0).permutation(len(images))[: evaluate.PAIRS]
+    donors, half, mu = np.roll(order, -1), run.config.model.motif_dim, encode(run, images).mu
+    mixed = torch.from_numpy(np.concatenate([mu[order, :half], mu[donors, half:]], axis=1)).to(run.device)
+    drawn = np.concatenate([to_images(run.model.decode(part)) for part in mixed.split(64)])
+    chroma = metrics.mean_chroma(images)
+    gaps = metrics.mean_chroma(drawn) - chroma[donors], chroma[order] - chroma[donors]
+    near, apart = (float(np.linalg.norm(gap, axis=1).mean()) for gap in gaps)
+    return near / max(apart, 1e-9)
+
+
+def markdown(report: dict) -> str:
+    """The table; "-" where a row has no decoder of its own, or none that was trained."""
+    titles, extra = [column["title"] for column in report["columns"]], [*FIGURES.values(), "active units", "exchange"]
+    lines = [peers._line(["", *titles, "mean", *extra]), peers._line(["---", *["---:"] * (len(titles + extra) + 1)])]
+    for one in report["rows"]:
+        cells = [f"{one['figures'][title]:.3f}" for title in titles] + [f"{one['mean']:.3f}"]
+        decoder = one.get("decoder", {})
+        cells += [_short(decoder.get(name)) for name in extra]
+        lines.append(peers._line([one["name"], *cells]))
+    return "\n".join(lines)
+
+
+def _short(value: float | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except SareeError as error:
+        sys.exit(f"error: {error}")

@@ -1,0 +1,69 @@
+"""The ablations and the transfer from and to the loom: every row is there, and its figures can move."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from saree_vae.latents import Latents
+
+
+@pytest.fixture
+def studies(monkeypatch):
+    """benchmarks/ is no package."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parent.parent / "benchmarks"))
+    import ablations
+    import transfer
+
+    return ablations, transfer
+
+
+def test_every_part_that_is_taken_away_has_its_row(studies, cloth, tmp_path, capsys):
+    ablations, _ = studies
+    arguments = ["--data", str(cloth), "--config", "tiny", "--epochs", "1"]
+    ablations.main([*arguments, "--work", str(tmp_path / "work"), "--json", str(tmp_path / "a.json")])
+    rows = {row["name"]: row for row in json.loads((tmp_path / "a.json").read_text())["rows"]}
+    table = capsys.readouterr().out
+    assert set(ablations.VARIANTS) < set(rows) and all(f"| {name} |" in table for name in rows)
+    assert "decoder" not in rows["without decoder (contrast alone)"]  # it drew nothing, so nothing is said of it
+    first = rows[ablations.FIRST]
+    assert first["decoder"]["PSNR"] > 3
+    changed = [name for name in ablations.VARIANTS if name != ablations.FIRST and "decoder" in rows[name]]
+    # Views and networks are replaced in the code, not in the settings: here one sees that they were.
+    assert all(rows[name]["decoder"]["ELBO"] != first["decoder"]["ELBO"] for name in changed)
+
+
+def test_what_is_replaced_for_one_row_is_put_back(studies):
+    ablations, _ = studies
+    from saree_vae import views
+
+    picture = np.random.default_rng(0).integers(0, 256, (80, 80, 3), dtype=np.uint8)
+    with ablations.without_view("recoloured")():
+        made = views.training_views(picture, 64, index=0, epoch=0)
+    usual = views.training_views(picture, 64, index=0, epoch=0)
+    np.testing.assert_array_equal(made["recoloured"], usual["clean"])
+    assert (usual["recoloured"] != usual["clean"]).any()
+
+
+def test_the_loom_and_the_photographs_ask_each_other(studies, cloth, tiny_run, tmp_path, capsys):
+    _, transfer = studies
+    arguments = [str(tiny_run), "--data", str(cloth), "--epochs", "1", "--pictures", "60"]
+    transfer.main([*arguments, "--work", str(tmp_path / "work"), "--json", str(tmp_path / "t.json")])
+    report = json.loads((tmp_path / "t.json").read_text())
+    assert set(report["photographs"]) == set(report["loom"]) == {"trained on photographs", "trained on the loom"}
+    assert "| palette | trained on the loom |" in capsys.readouterr().out
+    told = report["loom"]["trained on photographs"]["palette"]
+    assert 0 < told["chance"] < 1 and 0 <= told["motif"] <= 1 and 0 <= told["MIG"] <= 1
+
+
+def test_the_gap_is_wide_where_one_dimension_alone_knows_the_factor(studies):
+    _, transfer = studies
+    noise = np.random.default_rng(0).normal(size=(2000, 4)).astype(np.float32)
+    values = np.array(["low", "high"])[(noise[:, 2] > 0).astype(int)]
+    keys = tuple(map(str, range(2000)))
+    assert transfer.mutual_information_gap(Latents(keys, noise, noise, 2), values) > 0.9
+    twice = np.concatenate([noise, noise[:, 2:3]], axis=1)
+    assert transfer.mutual_information_gap(Latents(keys, twice, twice, 2), values) < 0.01
