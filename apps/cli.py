@@ -170,8 +170,8 @@ def index(
 ) -> None:
     """Make a catalogue that searches on its own, or bring one up to date; interrupted, call it again.
 
-    With --regions parts of a cloth find each other too, such as a close-up and the whole draped figure; it takes about
-    ten times the time and room.
+    With --regions parts of a cloth find each other too, such as a close-up and the whole draped figure; that stores 8
+    vectors of a picture on average with --crops 4, and 13 with 12.
     """
     from saree_vae.indexing import index as fill
 

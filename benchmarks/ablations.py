@@ -221,9 +221,16 @@ def exchanged(run: Run, images: np.ndarray) -> float:
 
 
 def markdown(report: dict) -> str:
-    """The table; "-" where a row has no decoder of its own, or none that was trained."""
+    """What the figures were made with, and the table."""
     titles, extra = [column["title"] for column in report["columns"]], [*FIGURES.values(), "active units", "exchange"]
-    lines = [peers._line(["", *titles, "mean", *extra]), peers._line(["---", *["---:"] * (len(titles + extra) + 1)])]
+    about = f"Seed {report['seed']}, {report['epochs']} epochs each; goals by the half that is meant, and their mean. "
+    about += 'Exchange: distance to the colour donor. "-": no decoder of its own, or none that was trained.'
+    lines = [
+        about,
+        "",
+        peers._line(["", *titles, "mean", *extra]),
+        peers._line(["---", *["---:"] * (len(titles + extra) + 1)]),
+    ]
     for one in report["rows"]:
         cells = [f"{one['figures'][title]:.3f}" for title in titles] + [f"{one['mean']:.3f}"]
         decoder = one.get("decoder", {})

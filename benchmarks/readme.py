@@ -1,6 +1,6 @@
-"""Write the README's figures from what `evaluate` and the benchmarks wrote, so that no number is typed.
+"""Write the README's figures and RESULTS.md from what `evaluate` and the benchmarks wrote: no number is typed.
 
-python benchmarks/readme.py [--check]
+PYTHONPATH=. python benchmarks/readme.py [--check]
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ START, END = "<!-- figures: written by benchmarks/readme.py -->\n", "<!-- end of
 
 TEXTILES = """\
 On {test:,} test photographs of craft textiles ({train:,} to train on, labels unused in training), one run from scratch
-on 2 CPU cores, mean and 95 % bootstrap interval. All tables are in
-[benchmarks/results/textiles.json](benchmarks/results/textiles.json); what was tried is in
-[benchmarks/LOG.md](benchmarks/LOG.md).
+on 2 CPU cores, mean and 95 % bootstrap interval. Peers, ablations, regions and speed are in
+[benchmarks/RESULTS.md](benchmarks/RESULTS.md), every table in [benchmarks/results](benchmarks/results), and what was
+tried in [benchmarks/LOG.md](benchmarks/LOG.md).
 
     saree-vae train --config textiles --data textiles/manifest.csv --out runs/textiles
     saree-vae evaluate runs/textiles --data textiles/manifest.csv --json benchmarks/results/textiles.json
@@ -42,48 +42,42 @@ QUESTIONS = (
 )
 BEYOND = ("exchange", "leakage", "likelihood")  # tasks of which only our own rows are shown
 
-PEERS = """\
-### Beside other models
+TABLES = {  # by the script that measures, and prints, them
+    "peers": ("Beside other models", "--epochs {epochs} --seed {seed}"),
+    "ablations": ("What each part earns", "--epochs {epochs} --seed {seed}"),
+    "transfer": ("The loom and the photographs", "--epochs {epochs[trained on the loom]}"),
+    "regions": ("What regions cost", ""),
+    "throughput": ("Speed", ""),
+}
+OF_A_RUN = ("regions", "transfer")  # which are told the run folder
+HEAD = """\
+# Results
 
-    python benchmarks/peers.py --data textiles/manifest.csv --epochs {epochs} --seed {seed}
-
-"""
-
-REGIONS = """\
-### What regions cost
-
-    python benchmarks/regions.py runs/textiles --data textiles/manifest.csv --json benchmarks/results/regions.json
-
-R@1 of second photographs by shop and half, {pictures:,} pictures, {threads} threads. Vectors, bytes: of an item.
-
-"""
-
-SPEED = """\
-### Speed
-
-    python benchmarks/throughput.py --data textiles/manifest.csv --json benchmarks/results/throughput.json
-
-On {device}, with {threads} threads:
+Written by `benchmarks/readme.py` from `benchmarks/results`, where more is. Every script says in its first lines how it
+measures. What is drawn, leaks and is likely, of the run of the README:
 
 """
 
 
 def figures() -> str:
-    results, speed = _read("textiles"), _read("throughput")
+    results = _read("textiles")
     pictures = results["data"]["pictures"]
-    parts = [
-        TEXTILES.format(test=pictures["test"], train=pictures["train"]),
-        *(questions(results["tasks"]), "", beyond(results["tasks"]), ""),
-    ]
-    if (RESULTS / "peers.json").exists():
-        peers = _read("peers")
-        parts.append(PEERS.format(epochs=peers["epochs"], seed=" --seed ".join(map(str, peers["seeds"]))))
-        parts += [_script("peers").markdown(peers), ""]
-    if (RESULTS / "regions.json").exists():
-        regions = _read("regions")
-        parts += [REGIONS.format(**regions) + _script("regions").table(regions), ""]
-    rows = [f"| {name.replace('_', ' ')} | {value:,.2f} |" for name, value in speed.items() if isinstance(value, float)]
-    return "\n".join([*parts, SPEED.format(**speed) + "\n".join(["| | |", "|---|---:|", *rows, ""])])
+    head = TEXTILES.format(test=pictures["test"], train=pictures["train"])
+    return f"{head}\n{questions(results['tasks'])}\n"
+
+
+def tables() -> str:
+    """The whole of RESULTS.md; a table that was not measured is left out."""
+    parts = [HEAD + beyond(_read("textiles")["tasks"])]
+    for name, (title, options) in TABLES.items():
+        if (RESULTS / f"{name}.json").exists():
+            report = _read(name)
+            report |= {"seed": " --seed ".join(map(str, report["seeds"]))} if "seeds" in report else {}
+            run = "runs/textiles " if name in OF_A_RUN else ""
+            command = f"benchmarks/{name}.py {run}--data textiles/manifest.csv {options.format_map(report)}".rstrip()
+            table = _script(name).markdown(report)
+            parts.append(f"## {title}\n\n    PYTHONPATH=. python {command}\n\n{table}")
+    return "\n\n".join(parts) + "\n"
 
 
 def questions(tasks: dict) -> str:
@@ -125,17 +119,19 @@ def _script(name: str):
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--check", action="store_true", help="fail if the README is stale, and write nothing")
+    parser.add_argument("--check", action="store_true", help="fail if a file is stale, and write nothing")
     options = parser.parse_args()
-    path = ROOT / "README.md"
-    text = path.read_text(encoding="utf-8")
-    before, rest = text.split(START)
-    after = rest.split(END)[1]
-    fresh = f"{before}{START}\n{figures()}\n{END}{after}"
-    if options.check and fresh != text:
-        sys.exit("README.md is stale: run python benchmarks/readme.py")
-    if not options.check:
-        path.write_text(fresh, encoding="utf-8")
+    readme = ROOT / "README.md"
+    before, rest = readme.read_text(encoding="utf-8").split(START)
+    fresh = {
+        readme: f"{before}{START}\n{figures()}\n{END}{rest.split(END)[1]}",
+        RESULTS.parent / "RESULTS.md": tables(),
+    }
+    for path, text in fresh.items():
+        if options.check and (not path.exists() or path.read_text(encoding="utf-8") != text):
+            sys.exit(f"{path.name} is stale: run python benchmarks/readme.py")
+        if not options.check:
+            path.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

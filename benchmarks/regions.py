@@ -53,7 +53,7 @@ def main() -> None:
     if options.json:
         with atomic_write(options.json) as temporary:
             temporary.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    print(table(report))
+    print(markdown(report))
 
 
 def measured(latents: Latents, dataset: data.DataSet, crops: int) -> list[dict]:
@@ -123,11 +123,15 @@ def _eight_bits(rows: np.ndarray) -> np.ndarray:
     return (np.round((rows - low) / step) * step + low).astype(np.float32)
 
 
-def table(report: dict) -> str:
-    """The rows as Markdown; where there are many shops, of the two with real second photographs."""
+def markdown(report: dict) -> str:
+    """The rows; where there are many shops, of the two with real second photographs."""
     columns = list(report["rows"][0])
     columns = [c for c in columns if c in ABOUT or c.startswith(SHOPS)] if len(columns) > 15 else columns
-    lines = [f"| {' | '.join(columns)} |", "|" + "---|" * len(columns)]
+    about = (
+        f"{report['pictures']:,} pictures, {report['threads']} threads. Vectors and bytes are those of an item, the "
+    )
+    about += "rest R@1 of second photographs by shop and half."
+    lines = [about, "", f"| {' | '.join(columns)} |", "|" + "---|" * len(columns)]
     for row in report["rows"]:
         lines.append("| " + " | ".join(f"{row[c]:,.3f}" if c not in ABOUT else _short(row[c]) for c in columns) + " |")
     return "\n".join(lines)

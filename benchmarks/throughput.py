@@ -1,6 +1,6 @@
 """How fast each stage is, side by side with what it could be at best, in one run.
 
-    python benchmarks/throughput.py --data D [--config textiles] [--json out.json]
+    PYTHONPATH=. python benchmarks/throughput.py --data D [--config textiles] [--json out.json]
 
 Training is compared with the same network fed one batch again and again, without loader and views; search with the very
 FAISS index inside ours. Speeds depend on the machine and on what else runs there, the ratios less so: each is the
@@ -41,10 +41,16 @@ def main() -> None:
     items = data.read_data(options.data).of("train")[:1024]
     figures = {"threads": torch.get_num_threads(), "device": checkpoint.pick_device("auto"), "pictures": len(items)}
     figures |= decoding(items, settings) | training(items, settings) | encoding(settings) | searching(settings)
-    for name, value in figures.items():
-        print(f"{name:32} {value:,.2f}" if isinstance(value, float) else f"{name:32} {value}")
+    print(markdown(figures))
     if options.json:
         Path(options.json).write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+
+
+def markdown(figures: dict) -> str:
+    rows = [
+        f"| {name.replace('_', ' ')} | {value:,.2f} |" for name, value in figures.items() if isinstance(value, float)
+    ]
+    return "\n".join([f"On {figures['device']}, with {figures['threads']} threads.", "", "| | |", "|---|---:|", *rows])
 
 
 def decoding(items: tuple[data.Item, ...], settings: config.Config) -> dict[str, float]:
