@@ -45,6 +45,7 @@ BEYOND = ("exchange", "leakage", "likelihood")  # tasks of which only our own ro
 TABLES = {  # by the script that measures, and prints, them
     "peers": ("Beside other models", "--epochs {epochs} --seed {seed}"),
     "ablations": ("What each part earns", "--epochs {epochs} --seed {seed}"),
+    "sources": ("A source never seen", "--epochs {epochs} --seed {seed} --prefix {prefix}"),
     "transfer": ("The loom and the photographs", "--epochs {epochs[trained on the loom]}"),
     "regions": ("What regions cost", ""),
     "throughput": ("Speed", ""),

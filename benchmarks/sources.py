@@ -1,0 +1,134 @@
+"""A source never seen: its pictures left out of training, then asked among labelled pictures of all other sources.
+
+    PYTHONPATH=. python benchmarks/sources.py --data textiles/manifest.csv --epochs 6 --prefix batik --work sources_work
+
+One model for each of the largest sources of clusters whose names begin with the prefix; the queries are that source's
+test pictures of such clusters, the gallery is train and val of the others. LBP and the colour histogram are asked the
+same. An interrupted command goes on where it was when it is given the same --work again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import peers
+
+from saree_vae import baselines, checkpoint, config, data, metrics, train
+from saree_vae.checkpoint import Run
+from saree_vae.encoding import encode, shrunk
+from saree_vae.errors import SareeError
+from saree_vae.evaluate import Describe
+from saree_vae.files import atomic_write
+
+FIGURES = ("R@1", "mAP@R")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    options = _options(arguments)
+    dataset = data.read_data(options.data)
+    epochs = [] if options.epochs is None else [f"train.epochs={options.epochs}"]
+    settings = config.load(options.config, [*epochs, f"train.seed={options.seed}"])
+    sources = largest(dataset, options.prefix, options.sources)
+    rows = [one(source, settings, Path(options.work), options.prefix, dataset) for source in sources]
+    means = {
+        name: {figure: float(np.mean([row["figures"][name][figure] for row in rows])) for figure in FIGURES}
+        for name in rows[0]["figures"]
+    }
+    report = {
+        "epochs": settings.train.epochs,
+        "seed": options.seed,
+        "prefix": options.prefix,
+        "rows": rows,
+        "mean": means,
+    }
+    if options.json:
+        with atomic_write(options.json) as temporary:
+            temporary.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    print(markdown(report))
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", required=True, help="a data set with sources and a test split")
+    parser.add_argument("--config", default="textiles")
+    parser.add_argument("--epochs", type=int, help="as the config says, if not given")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--prefix", default="", help="only clusters whose names begin so")
+    parser.add_argument("--sources", type=int, default=4, help="how many sources, the largest first")
+    parser.add_argument("--work", default="sources_work", help="folder of the trained models, used again")
+    parser.add_argument("--json", help="also write the figures here")
+    return parser.parse_args(arguments)
+
+
+def largest(dataset: data.DataSet, prefix: str, count: int) -> list[str]:
+    """The sources with most test pictures of these clusters.
+
+    Raises:
+        SareeError: fewer than two sources have any.
+    """
+    found = Counter(item.source for item in _asking(dataset, prefix) if item.source)
+    if len(found) < 2:
+        raise SareeError(f"{dataset.root}: {len(found)} sources with test pictures of clusters {prefix}*; 2 are needed")
+    return [source for source, _ in sorted(found.items(), key=lambda pair: (-pair[1], pair[0]))[:count]]
+
+
+def _asking(dataset: data.DataSet, prefix: str) -> list[data.Item]:
+    return [item for item in dataset.of("test") if item.cluster and item.cluster.startswith(prefix)]
+
+
+def one(source: str, settings: config.Config, work: Path, prefix: str, dataset: data.DataSet) -> dict:
+    """Figures of one source that training did not see."""
+    others = replace(dataset, items=tuple(item for item in dataset.items if item.source != source))
+    folder = work / source.replace("/", "_")
+    train.train(settings, others, folder, resume=True, tell=peers._say)
+    run = checkpoint.load(folder, settings.train.device)
+    asking = data.load([item for item in _asking(dataset, prefix) if item.source == source], run.read_size)
+    stored = data.load(others.of("train", "val"), run.read_size)
+    size = run.config.model.image_size
+    queries, gallery = shrunk(asking.images, size), shrunk(stored.images, size)
+    labels = [item.cluster for item in asking.items], [item.cluster for item in stored.items]
+    figures, kept = {}, 0
+    for name, describe in described(run).items():
+        found = metrics.retrieval(describe(queries), labels[0], describe(gallery), labels[1], ks=(1,))
+        if not found.kept.any():
+            raise SareeError(f"{source}: no other source has any of its clusters")
+        figures[name] = dict(zip(FIGURES, map(float, (found.recall[1].mean(), found.map_at_r.mean())), strict=True))
+        kept = int(found.kept.sum())
+    peers._say(f"{source}: {figures}")
+    return {"source": source, "queries": kept, "figures": figures}
+
+
+def described(run: Run) -> dict[str, Describe]:
+    half = run.config.model.motif_dim
+    return {
+        "motif and colour": lambda pictures: encode(run, pictures).embedding() * np.float32(np.sqrt(0.5)),
+        "motif": lambda pictures: encode(run, pictures).embedding()[:, :half],
+        "LBP": baselines.lbp,
+        "colour histogram": baselines.colour_histogram,
+    }
+
+
+def markdown(report: dict) -> str:
+    """What the figures were made with, and the table; the mean counts every source alike."""
+    names = list(report["mean"])
+    about = f"Seed {report['seed']}, {report['epochs']} epochs; R@1 / mAP@R of clusters {report['prefix']}*."
+    lines = [about, "", peers._line(["source left out", "queries", *names]), "|---|" + "---:|" * (1 + len(names))]
+    whole = {"source": "mean", "queries": sum(row["queries"] for row in report["rows"]), "figures": report["mean"]}
+    for row in (*report["rows"], whole):
+        cells = [" / ".join(f"{row['figures'][name][figure]:.3f}" for figure in FIGURES) for name in names]
+        lines.append(peers._line([row["source"], f"{row['queries']:,}", *cells]))
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except SareeError as error:
+        sys.exit(f"error: {error}")
