@@ -119,7 +119,8 @@ def train(
 ) -> None:
     """Learn motif and colour latents from the pictures of the train split.
 
-    Labels are not used, unless you ask for it: --set objective.labels=true draws pictures of one cluster together.
+    Labels are not used, unless you ask for it: --set objective.labels=true draws pictures of one cluster together,
+    and --set objective.items=true photographs of one item.
 
     Several processes: torchrun --standalone --nproc_per_node=2 -m apps.cli train ...
     """

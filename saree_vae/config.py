@@ -64,6 +64,7 @@ class Objective(Section):
     contrast_colour: float = Field(0.5, ge=0, description="Weight of InfoNCE on the colour half.")
     temperature: float = Field(0.1, gt=0, description="Temperature of both, on cosines.")
     labels: bool = Field(False, description="Also draw pictures of one cluster together, where clusters are known.")
+    items: bool = Field(False, description="Also draw photographs of one item_id together, where items are known.")
     decode: float = Field(
         0.5,
         gt=0,

@@ -598,6 +598,8 @@ def _provenance(run: Run, results: dict) -> Iterator[str]:
     yield f"* Model fingerprint `{results['run']['fingerprint']}`"
     yield f"* Config digest `{results['run']['config_digest']}` (config.yaml beside this card)"
     yield f"* Data set {_escape(about['name'])}: {pictures} pictures; digest `{about['digest']}`"
+    if run.config.objective.items:
+        yield "* Photographs of the train split that share an item_id were drawn together in training (objective.items)"
     if about["seen"]:
         yield f"* {about['seen']} pictures of the test split had been trained on, and are not measured"
     if about["unreadable"]:

@@ -40,7 +40,7 @@ from .views import NAMES
 ACTIVE = 0.02  # nats: a latent dimension with less KL than this is idle
 EXPLODED = 1e4  # the terms are of order 1 per pixel value; nothing healthy comes near
 WATCHED = 200  # validation pictures measured during training
-ORDER = 3  # the stream of random numbers for the order of pictures, beside the two of `views`
+ORDER, OTHER = 3, 4  # streams of random numbers, beside the two of `views`: order, another photograph of the piece
 WEIGHTED = ("reconstruct", "swap", "contrast_motif", "contrast_colour", "labels")  # as the objective calls its weights
 
 
@@ -303,13 +303,23 @@ class Plan:
 class TrainingViews(Dataset):
     """The four views of a picture in an epoch, by (epoch, index), each (S, S, 3) uint8, and "cluster", its number."""
 
-    def __init__(self, pictures: np.ndarray, clusters: np.ndarray, size: int, seed: int):
-        self.pictures, self.clusters, self.size, self.seed = pictures, clusters, size, seed
+    def __init__(self, config: Config, pictures: data.Pictures):
+        self.pictures, self.size, self.seed = pictures.images, config.model.image_size, config.train.seed
+        self.clusters = _numbers([item.cluster for item in pictures.items])
+        self.pieces = _numbers([item.item_id if config.objective.items else None for item in pictures.items])
 
     def __getitem__(self, key: tuple[int, int]) -> dict[str, np.ndarray]:
         epoch, index = key
-        made = views.training_views(self.pictures[index], self.size, index=index, epoch=epoch, seed=self.seed)
+        named = {"index": index, "epoch": epoch, "seed": self.seed}
+        made = views.training_views(self.pictures[index], self.size, other=self._other(epoch, index), **named)
         return made | {"cluster": self.clusters[index]}
+
+    def _other(self, epoch: int, index: int) -> np.ndarray | None:
+        """Every second time another photograph of the same piece, where there is one."""
+        others = np.flatnonzero((self.pieces == self.pieces[index]) & (self.pieces >= 0))
+        others = others[others != index]
+        draw = np.random.default_rng((self.seed, OTHER, epoch, index))
+        return self.pictures[draw.choice(others)] if len(others) and draw.random() < 0.5 else None
 
 
 class Log:
@@ -413,25 +423,33 @@ def _pictures(
             f"{dataset.root}: training needs at least 2 readable pictures on the train split, "
             f"found {len(training.images)}"
         )
-    if config.objective.labels and _cluster_numbers(training.items).max() < 1:
-        tell("objective.labels: the training pictures do not name two clusters, so there are no labels to learn from")
+    for lacking in _nothing_to_learn(config, training.items):
+        tell(lacking)
     if len(watched.images):
         return training, watched.images
     tell("no val split: what is watched while training (val_...) is measured on training pictures")
     return training, training.images[:: math.ceil(len(training.images) / WATCHED)]
 
 
-def _cluster_numbers(items: Sequence[data.Item]) -> np.ndarray:
-    """The cluster of each item as a number, (N,); -1 where it is unknown."""
-    names = sorted({item.cluster for item in items if item.cluster})
-    number = {name: place for place, name in enumerate(names)}
-    return np.array([number.get(item.cluster, -1) for item in items], dtype=np.int64)
+def _nothing_to_learn(config: Config, items: Sequence[data.Item]) -> Iterator[str]:
+    clusters = {item.cluster for item in items if item.cluster}
+    if config.objective.labels and len(clusters) < 2:
+        yield "objective.labels: the training pictures do not name two clusters, so there are no labels to learn from"
+    pieces = [item.item_id for item in items if item.item_id]
+    if config.objective.items and len(set(pieces)) == len(pieces):
+        yield "objective.items: no two training pictures share an item_id, so no second photographs are learned from"
+
+
+def _numbers(names: Sequence[str | None]) -> np.ndarray:
+    """Equal names as equal numbers from 0 on, (N,); -1 where there is none."""
+    number = {name: place for place, name in enumerate(sorted({name for name in names if name}))}
+    return np.array([number.get(name, -1) for name in names], dtype=np.int64)
 
 
 def _loader(config: Config, pictures: data.Pictures, plan: Plan, device: str) -> DataLoader:
     settings = config.train
     return DataLoader(
-        TrainingViews(pictures.images, _cluster_numbers(pictures.items), config.model.image_size, settings.seed),
+        TrainingViews(config, pictures),
         batch_sampler=plan,
         num_workers=settings.workers,
         worker_init_fn=_quiet_worker,

@@ -27,16 +27,19 @@ TRAINING, EVALUATION = 1, 2  # the two streams
 SMALLEST_CROP = 0.2  # of the picture's area, in the phone photo of a training step
 
 
-def training_views(image: np.ndarray, size: int, *, index: int, epoch: int, seed: int = 0) -> dict[str, np.ndarray]:
+def training_views(
+    image: np.ndarray, size: int, *, index: int, epoch: int, seed: int = 0, other: np.ndarray | None = None
+) -> dict[str, np.ndarray]:
     """The four views of a training step from one picture (H, W, 3) uint8, each (size, size, 3) uint8.
 
     "clean" is a flipped crop; "recoloured" and "shuffled" are made from that same crop, so that a decoder can be asked
     for "clean" from the motif of the one and the colour of the other; "phone_photo" has a crop of its own, as small as
-    SMALLEST_CROP: a part of a cloth is to be known for the whole.
+    SMALLEST_CROP: a part of a cloth is to be known for the whole. It is taken from `other`, another photograph of the
+    same piece, if that is given.
     """
-    streams = _random(TRAINING, seed, epoch, index)
+    streams, photograph = _random(TRAINING, seed, epoch, index), image if other is None else other
     clean = _run(_crop(size), image, streams)
-    views = {"clean": clean, "phone_photo": _run(_phone_photo(size, SMALLEST_CROP), image, streams)}
+    views = {"clean": clean, "phone_photo": _run(_phone_photo(size, SMALLEST_CROP), photograph, streams)}
     for name, recipe in (("recoloured", _recoloured()), ("shuffled", _shuffled())):
         views[name] = _run(recipe, clean, streams)
     return views

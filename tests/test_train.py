@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from conftest import paint
@@ -270,8 +271,25 @@ def test_labels_are_learned_from_and_missed_where_there_are_none(cloth, tiny_run
     (tmp_path / "flat").mkdir()
     for number in range(4):
         paint("dots", "#8c1c2b", number).save(tmp_path / "flat" / f"{number}.png")
-    fit(tmp_path / "flat", tmp_path / "bare", "train.epochs=1", "objective.labels=true", tell=told.append)
+    wanted = ("objective.labels=true", "objective.items=true")
+    fit(tmp_path / "flat", tmp_path / "bare", "train.epochs=1", *wanted, tell=told.append)
     assert any("do not name two clusters" in line for line in told)
+    assert any("no two training pictures share an item_id" in line for line in told)
+
+
+def test_another_photograph_of_the_piece_stands_for_the_phone_photo_every_second_time(cloth):
+    pictures = data.load(data.read_data(cloth).of("train"), 80)
+    alone = np.flatnonzero([[i.item_id for i in pictures.items].count(item.item_id) == 1 for item in pictures.items])
+    usual, wanted = (train.TrainingViews(config.load("tiny", s), pictures) for s in ([], ["objective.items=true"]))
+    changed = np.zeros(len(pictures.items))
+    for epoch in range(20):
+        for index in range(len(pictures.items)):
+            views, same = wanted[epoch, index], usual[epoch, index]
+            changed[index] += (views["phone_photo"] != same["phone_photo"]).any()
+            assert all((views[name] == same[name]).all() for name in ("clean", "recoloured", "shuffled"))
+    assert len(alone) and not changed[alone].any()
+    pairs = np.delete(changed, alone)
+    assert len(pairs) and 6 < pairs.mean() < 14
 
 
 def test_a_part_of_the_batch_is_decoded_and_all_of_it_contrasted(cloth):
