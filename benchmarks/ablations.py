@@ -70,7 +70,7 @@ class Uncorrelated(networks.MotifEncoder):
 
 
 class Flattened(networks.MotifEncoder):
-    """The last map as it lies, instead of statistics of all maps beside a coarse layout."""
+    """The last map as it lies (8 x 8 from 128 pixels), instead of statistics of all maps beside a coarse layout."""
 
     def __init__(self, features: nn.Module, dim: int):
         super().__init__(features, dim)
@@ -78,9 +78,7 @@ class Flattened(networks.MotifEncoder):
         self.head = nn.Sequential(nn.Linear(64 * 8 * 8, 512), nn.SiLU(), nn.Linear(512, 2 * dim))
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.head(
-            self.layout(self.features((x - self.mean) / self.std)[-1])
-        )  # 8 x 8 from 128 pixels: as it lies
+        return self.head(self.layout(self.features((x - self.mean) / self.std)[-1]))
 
 
 VARIANTS = {
@@ -88,13 +86,11 @@ VARIANTS = {
     "without swap": Variant(("objective.swap=0",)),
     "without KL": Variant(("objective.beta=0",)),
     "without decoder (contrast alone)": Variant(("objective.reconstruct=0", "objective.swap=0")),
-    "without contrast": Variant(("objective.contrast_motif=0", "objective.contrast_colour=0")),
     "ELBO alone": Variant(("objective.swap=0", "objective.contrast_motif=0", "objective.contrast_colour=0")),
     **{f"without the view {name.replace('_', ' ')}": Variant((), without_view(name)) for name in views.NAMES},
     "InfoNCE of motif, not decoupled": Variant((), lambda: mock.patch.object(train, "decoupled_contrast", info_nce)),
     "without covariances": Variant((), lambda: mock.patch.object(vae, "MotifEncoder", Uncorrelated)),
     "flattened, not pooled": Variant((), lambda: mock.patch.object(vae, "MotifEncoder", Flattened)),
-    "motif 96, colour 32": Variant(("model.motif_dim=96",)),
     "motif 43, colour 21": Variant(("model.motif_dim=43", "model.colour_dim=21")),
     "motif 21, colour 11": Variant(("model.motif_dim=21", "model.colour_dim=11")),
     "labels learned": Variant(("objective.labels=true",)),
