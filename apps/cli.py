@@ -15,6 +15,8 @@ import typer
 
 from saree_vae.errors import SareeError
 
+from . import knowledge
+
 # Everything heavy is imported inside the commands: `--help` must answer at once.
 if TYPE_CHECKING:
     from rich.console import Console
@@ -28,6 +30,8 @@ app = typer.Typer(
     "Start with `saree-vae quickstart`, or with your own photographs: `saree-vae quickstart --data FOLDER`.\n\n"
     "A data set is a folder of images, a folder of class folders, or a manifest.csv with a column 'path'.",
 )
+
+app.add_typer(knowledge.app, name="kg")
 
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, as `train` writes it.")]
 CatalogueArgument = Annotated[Path, typer.Argument(metavar="CAT", help="A catalogue, as `index` writes it.")]
