@@ -31,7 +31,6 @@ from saree_vae.errors import SareeError
 from saree_vae.evaluate import OURS
 from saree_vae.files import atomic_write
 from saree_vae.latents import unit
-from saree_vae.objective import info_nce
 
 FIRST = "as it is"
 HALF = {"both": OURS[0], "motif": "motif", "colour": "colour"}
@@ -60,15 +59,6 @@ def without_view(name: str) -> Callable[[], contextlib.AbstractContextManager]:
     return lambda: mock.patch.object(views, "training_views", views_without)
 
 
-class Uncorrelated(networks.MotifEncoder):
-    """Means and spreads of the maps only: the covariances are there, and always zero."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        nothing = x.new_zeros(len(x), networks.MIXED * (networks.MIXED + 1) // 2)
-        with mock.patch.object(networks, "_covariances", return_value=nothing):
-            return super().forward(x)
-
-
 class Flattened(networks.MotifEncoder):
     """The last map as it lies (8 x 8 from 128 pixels), instead of statistics of all maps beside a coarse layout."""
 
@@ -88,9 +78,8 @@ VARIANTS = {
     "without decoder (contrast alone)": Variant(("objective.reconstruct=0", "objective.swap=0")),
     "ELBO alone": Variant(("objective.swap=0", "objective.contrast_motif=0", "objective.contrast_colour=0")),
     **{f"without the view {name.replace('_', ' ')}": Variant((), without_view(name)) for name in views.NAMES},
-    "InfoNCE of motif, not decoupled": Variant((), lambda: mock.patch.object(train, "decoupled_contrast", info_nce)),
-    "without covariances": Variant((), lambda: mock.patch.object(vae, "MotifEncoder", Uncorrelated)),
     "flattened, not pooled": Variant((), lambda: mock.patch.object(vae, "MotifEncoder", Flattened)),
+    "motif 96, colour 32": Variant(("model.motif_dim=96",)),
     "motif 43, colour 21": Variant(("model.motif_dim=43", "model.colour_dim=21")),
     "motif 21, colour 11": Variant(("model.motif_dim=21", "model.colour_dim=11")),
     "labels learned": Variant(("objective.labels=true",)),

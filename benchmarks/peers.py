@@ -11,7 +11,6 @@ goes on where it was when it is given the same --work again. Progress goes to st
 from __future__ import annotations
 
 import argparse
-import contextlib
 import itertools
 import json
 import math
@@ -23,7 +22,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
-from unittest import mock
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # weights that are not here are said to be missing, not waited for
 
@@ -40,7 +38,6 @@ from saree_vae.errors import SareeError
 from saree_vae.evaluate import OURS, VIEW_KEEPS, Describe
 from saree_vae.files import atomic_write
 from saree_vae.latents import unit
-from saree_vae.objective import info_nce
 
 TASKS = ("retrieval", "views", "items")
 BOTH = OURS[0]
@@ -51,11 +48,10 @@ GRID = 4  # cells a side in which the VQ-VAE's quantised map is pooled, beside i
 CODE = 64  # channels of a quantised vector: as van den Oord et al. 2017
 BATCH, ROUNDS = 64, 5
 TIMED = 512  # pictures for timing, at most; PCA needs to see some hundreds to have its 64 components
-SIMCLR = "SimCLR alone"
 OBJECTIVES = {
     "ours": (),
     "plain VAE": ("objective.swap=0", "objective.contrast_motif=0", "objective.contrast_colour=0"),
-    SIMCLR: ("objective.reconstruct=0", "objective.swap=0"),
+    "SimCLR alone": ("objective.reconstruct=0", "objective.swap=0"),
 }
 TRAINING = (
     "pythae: pythae's own loss, AdamW with our learning rate, decay and schedule, the crops and the order of pictures "
@@ -151,7 +147,7 @@ def _peers(options: argparse.Namespace, dataset: DataSet, seed: int) -> tuple[Ru
     overrides = [*epochs, f"train.seed={seed}"]
     runs = {name: _trained(name, [*overrides, *own], options, dataset, work) for name, own in OBJECTIVES.items()}
     run = runs["ours"]
-    rows = [*_our_rows(run), _plain_row(runs["plain VAE"]), _simclr_row(runs[SIMCLR])]
+    rows = [*_our_rows(run), _plain_row(runs["plain VAE"]), _simclr_row(runs["SimCLR alone"])]
     rows += [_pythae_row(kind, run, dataset, work) for kind in PYTHAE]
     rows += [_timm_row(options, run.device, seed, pretrained) for pretrained in (False, True)]
     return run, [
@@ -170,10 +166,7 @@ def _trained(name: str, overrides: list[str], options: argparse.Namespace, datas
             _say(f"{folder}: epoch {progress.epoch}, {progress.row['images_per_s']:.0f} pictures a second")
 
     settings = config.load(options.config, overrides)
-    # SimCLR's contrast is InfoNCE, of both halves.
-    simclr = mock.patch.object(train, "decoupled_contrast", info_nce) if name == SIMCLR else contextlib.nullcontext()
-    with simclr:
-        train.train(settings, dataset, folder, resume=True, watch=watch, tell=_say)
+    train.train(settings, dataset, folder, resume=True, watch=watch, tell=_say)
     return checkpoint.load(folder, settings.train.device)
 
 
@@ -192,7 +185,7 @@ def _plain_row(run: Run) -> Peer:
 
 
 def _simclr_row(run: Run) -> Peer:
-    name, half = SIMCLR, run.config.model.motif_dim
+    name, half = "SimCLR alone", run.config.model.motif_dim
     both = _embedding(run)
     parts = {
         "motif": lambda pictures: unit(both(pictures)[:, :half]),
@@ -200,7 +193,7 @@ def _simclr_row(run: Run) -> Peer:
     }
     by_half = {part: f"{name}, {part}" for part in parts}
     beside = {name: both} | {by_half[part]: describe for part, describe in parts.items()}
-    about = "our encoders by InfoNCE alone, without decoder; each goal by the half that is meant"
+    about = "our encoders and contrasts without decoder; each goal by the half that is meant"
     # The decoder is there, but neither trained nor used.
     return Peer(name, about, both, by_half, beside, {"parameters": _count(run.model) - _count(run.model.decoder)})
 

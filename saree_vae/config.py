@@ -60,9 +60,9 @@ class Objective(Section):
     free_bits: float = Field(0.0, ge=0, description="KL, in nats per latent dimension, that costs nothing.")
     reconstruct: float = Field(1.0, ge=0, description="Weight of the negative ELBO per pixel value.")
     swap: float = Field(1.0, ge=0, description="Weight of decoding the motif of one view with the colour of another.")
-    contrast_motif: float = Field(1.0, ge=0, description="Weight of the contrast of views on the motif half.")
+    contrast_motif: float = Field(1.0, ge=0, description="Weight of InfoNCE on the motif half.")
     contrast_colour: float = Field(0.5, ge=0, description="Weight of InfoNCE on the colour half.")
-    temperature: float = Field(0.1, gt=0, description="Temperature of both, on cosines.")
+    temperature: float = Field(0.1, gt=0, description="Temperature of InfoNCE on cosines.")
     labels: bool = Field(False, description="Also draw pictures of one cluster together, where clusters are known.")
     items: bool = Field(False, description="Also draw photographs of one item_id together, where items are known.")
     decode: float = Field(

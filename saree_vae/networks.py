@@ -14,7 +14,6 @@ from . import config
 from .errors import SareeError
 
 GRID = 4  # cells a side of the coarse layout that the motif head sees beside the pooled statistics
-MIXED = 24  # mixtures of channels of each scale whose covariances the motif head sees
 
 
 def _conv(inward: int, outward: int, kernel: int = 3, stride: int = 1) -> nn.Sequential:
@@ -79,8 +78,8 @@ class TimmFeatures(nn.Module):
 class MotifEncoder(nn.Module):
     """Images (B, 3, H, W) in [0, 1] -> mu and raw log-variance of the motif half, (B, 2 * dim).
 
-    Mean, standard deviation and covariances of three scales say what the cloth is made of, wherever it lies; a coarse
-    grid of the last scale keeps where (pooling alone lost recoloured designs, flattening alone lost classes).
+    Mean and standard deviation of three scales say what the cloth is made of, wherever it lies; a coarse grid of the
+    last scale keeps where (pooling alone lost recoloured designs, flattening alone lost classes).
     """
 
     def __init__(self, features: ConvFeatures | TimmFeatures, dim: int):
@@ -90,14 +89,12 @@ class MotifEncoder(nn.Module):
         self.register_buffer("mean", torch.tensor(features.mean).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(features.std).view(1, 3, 1, 1))
         self.layout = nn.Conv2d(last, 32, 1)
-        self.mix = nn.ModuleList(nn.Conv2d(channels, MIXED, 1) for channels in features.channels)
-        pooled = 2 * sum(features.channels) + 32 * GRID * GRID + len(self.mix) * MIXED * (MIXED + 1) // 2
+        pooled = 2 * sum(features.channels) + 32 * GRID * GRID
         self.head = nn.Sequential(nn.BatchNorm1d(pooled), nn.Linear(pooled, 512), nn.SiLU(), nn.Linear(512, 2 * dim))
 
     def forward(self, x: Tensor) -> Tensor:
         maps = self.features((x - self.mean) / self.std)
         pooled = [statistic for m in maps for statistic in _mean_and_std(m)]
-        pooled += [_covariances(mix(m)) for mix, m in zip(self.mix, maps, strict=True)]
         layout = F.adaptive_avg_pool2d(self.layout(maps[-1]), GRID).flatten(1)
         return self.head(torch.cat([*pooled, layout.float()], dim=1))  # (B, 2 * dim)
 
@@ -171,17 +168,6 @@ def _mean_and_std(maps: Tensor) -> list[Tensor]:
     # Centred first: in half precision the difference of two large means would lose the variance.
     variance = torch.bmm(share, (pixels - mean).square())
     return [mean.squeeze(1).float(), (variance.squeeze(1).float() + 1e-5).sqrt()]
-
-
-def _covariances(maps: Tensor) -> Tensor:
-    """Signed roots of the covariances over space, (B, C * (C + 1) / 2) float32 (bilinear pooling, Lin et al. 2015)."""
-    with torch.autocast(maps.device.type, enabled=False):
-        pixels = maps.float().flatten(2)
-        pixels = pixels - pixels.mean(2, keepdim=True)  # (B, C, HW)
-        products = torch.bmm(pixels, pixels.transpose(1, 2)) / pixels.shape[2]
-    row, column = torch.triu_indices(*products.shape[1:], device=maps.device)
-    products = products[:, row, column]
-    return products.sign() * (products.abs() + 1e-5).sqrt()
 
 
 def _timm_model(name: str, pretrained: bool | str, size: int) -> nn.Module:

@@ -64,21 +64,6 @@ def info_nce(a: Tensor, b: Tensor, temperature: float) -> Tensor:
     return 0.5 * (F.cross_entropy(scores, own) + F.cross_entropy(scores.T, own))
 
 
-def decoupled_contrast(a: Tensor, b: Tensor, temperature: float) -> Tensor:
-    """InfoNCE whose own pair is not among those it is told apart from, () nats: it goes on teaching where it is right.
-
-    Row i of `a` and row i of `b`, each (B, D) with B >= 2, should be alike, and unlike all other rows of both; the mean
-    of both directions (Yeh et al. 2022, arXiv:2110.06848). It has no lower bound.
-    """
-    a, b = F.normalize(a, dim=1), F.normalize(b, dim=1)
-    own = torch.eye(len(a), dtype=torch.bool, device=a.device)
-    across = a @ b.T / temperature  # (B, B)
-    others = across.masked_fill(own, float("-inf"))
-    within = [(rows @ rows.T / temperature).masked_fill(own, float("-inf")) for rows in (a, b)]
-    told = torch.cat([torch.cat([others, within[0]], 1), torch.cat([others.T, within[1]], 1)]).logsumexp(1)
-    return told.mean() - across.diagonal().mean()
-
-
 def supervised_contrast(rows: Tensor, labels: Tensor, temperature: float) -> Tensor:
     """Each row should find all rows of its own label, () nats (SupCon, Khosla et al. 2020, arXiv:2004.11362).
 

@@ -33,7 +33,7 @@ from .encoding import encode, shrunk, to_images, to_tensor
 from .errors import SareeError
 from .files import atomic_write
 from .latents import Latents, unit
-from .objective import decoupled_contrast, info_nce, supervised_contrast
+from .objective import info_nce, supervised_contrast
 from .vae import VAE, Encoded
 from .views import NAMES
 
@@ -166,8 +166,8 @@ def _terms(
     terms = {
         "reconstruct": out.elbo.loss(beta=beta, free_bits=objective.free_bits) / values,
         "swap": -out.swap.mean() / values,
-        "contrast_motif": _contrast(decoupled_contrast, motif, objective.temperature),
-        "contrast_colour": _contrast(info_nce, colour, objective.temperature),
+        "contrast_motif": _contrast(motif, objective.temperature),
+        "contrast_colour": _contrast(colour, objective.temperature),
         # Watched, not minimised on their own:
         "recon": out.elbo.recon.mean().detach(),
         "kl_motif": out.elbo.kl[:, : config.model.motif_dim].sum(1).mean().detach(),
@@ -178,10 +178,10 @@ def _terms(
     return terms
 
 
-def _contrast(loss: Callable, means: dict[str, Tensor], temperature: float) -> Tensor:
-    """The loss between every two views of a half, averaged."""
+def _contrast(means: dict[str, Tensor], temperature: float) -> Tensor:
+    """InfoNCE between every two views of a half, averaged."""
     pairs = list(itertools.combinations(means.values(), 2))
-    return sum(loss(a, b, temperature) for a, b in pairs) / len(pairs)
+    return sum(info_nce(a, b, temperature) for a, b in pairs) / len(pairs)
 
 
 def _labelled(motif: dict[str, Tensor], clusters: Tensor, objective: Objective) -> Tensor:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from saree_vae.distributions import Bernoulli, Laplace, Normal, kl_to_standard_normal
-from saree_vae.objective import Elbo, decoupled_contrast, elbo, info_nce, supervised_contrast
+from saree_vae.objective import Elbo, elbo, info_nce, supervised_contrast
 
 FINITE = st.floats(-3, 3)
 SCALE = st.floats(0.3, 2.0)
@@ -123,25 +123,6 @@ def test_info_nce_by_hand_on_two_rows():
     forward = (math.log(2) + math.log(2)) / 2
     backward = (math.log(math.e + 1) - 1 + math.log(math.e + 1)) / 2
     assert info_nce(a, b, 1.0).item() == pytest.approx((forward + backward) / 2, rel=1e-5)
-
-
-def test_decoupled_contrast_by_hand_on_two_rows():
-    a, b = torch.tensor([[1.0, 0.0], [0.0, 1.0]]), torch.tensor([[2.0, 0.0], [3.0, 0.0]])
-    # Cosines across: [[1, 1], [0, 0]]; within a: 0; within b: 1. Each row is told apart from one of either kind.
-    rows = [math.log(math.e + 1) - 1, math.log(1 + 1) - 0]  # of a
-    columns = [math.log(1 + math.e) - 1, math.log(math.e + math.e) - 0]  # of b
-    assert decoupled_contrast(a, b, 1.0).item() == pytest.approx(sum(rows + columns) / 4, rel=1e-5)
-
-
-def test_decoupled_contrast_goes_on_teaching_where_info_nce_has_ended():
-    rows = torch.eye(8)[:, :6] + 0.1  # all found already; the last two still lie together
-
-    def pull(loss):
-        a = rows.clone().requires_grad_()
-        loss(a, rows, 0.02).backward()
-        return a.grad[0].norm().item()
-
-    assert pull(info_nce) < 1e-6 < 0.01 < pull(decoupled_contrast)
 
 
 def test_a_likelihood_of_another_shape_is_refused():

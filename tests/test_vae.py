@@ -1,13 +1,12 @@
 from __future__ import annotations
 
-import numpy as np
 import pytest
 import torch
 
 from saree_vae import config
 from saree_vae.distributions import Normal
 from saree_vae.errors import SareeError
-from saree_vae.networks import ColourEncoder, _covariances
+from saree_vae.networks import ColourEncoder
 from saree_vae.vae import PIXEL_SIGMA_FLOOR, VAE
 
 TINY = {"image_size": 64, "width": 8, "motif_dim": 6, "colour_dim": 4}
@@ -144,12 +143,3 @@ def test_local_weights_are_loaded_into_a_timm_encoder(tmp_path):
     save_file(weights, tmp_path / "resnet18.safetensors")
     vae = model(encoder="timm:resnet18", pretrained=str(tmp_path / "resnet18.safetensors"))
     torch.testing.assert_close(vae.motif_encoder.features.net.conv1.weight.data, weights["conv1.weight"])
-
-
-def test_covariances_are_numpys_as_signed_roots_and_blind_to_where():
-    maps = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0)) + 5
-    told = _covariances(maps)
-    expected = np.cov(maps[1].flatten(1).numpy(), bias=True)[np.triu_indices(3)]
-    np.testing.assert_allclose((told[1].sign() * told[1].square()).numpy(), expected, atol=2e-5)
-    moved = maps.flatten(2)[:, :, torch.randperm(64, generator=torch.Generator().manual_seed(1))].view_as(maps)
-    torch.testing.assert_close(_covariances(moved), told, atol=1e-3, rtol=1e-3)
