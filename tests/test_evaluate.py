@@ -174,6 +174,30 @@ def test_an_unchanged_picture_finds_itself_among_all_others(monkeypatch, tmp_pat
     assert [r["name"] for r in task["rows"] if r["meant"]] == ["motif and colour", "motif", "colour"]
 
 
+def test_another_photograph_of_the_piece_is_wrong_as_the_picture_and_right_as_the_piece(monkeypatch, tmp_path):
+    pictures = [(painted("dots", n), "", "shop:1" if n < 2 else "", "test" if n < 4 else "train") for n in range(6)]
+    # The first two pictures, both of one piece, are taken for each other.
+    swapped = {0: 1, 1: 0}
+    monkeypatch.setattr(
+        evaluate.views, "evaluation_view", lambda name, image, size, index, **_: 255 - image[:size, :size]
+    )
+    monkeypatch.setattr(evaluate, "shrunk", lambda images, size: images[:, :size, :size])
+    small = {picture[:SIZE, :SIZE].tobytes(): place for place, (picture, *_) in enumerate(pictures)}
+
+    def mean_of(picture):
+        inverted = (255 - picture).tobytes()
+        axis = small.get(picture.tobytes())
+        axis = swapped.get(small[inverted], small[inverted]) if axis is None else axis
+        return np.tile(np.eye(8)[axis], 2)
+
+    use_encoder(monkeypatch, mean_of)
+    task = evaluate.evaluate(known_run(tmp_path, 8, 8), make_set(tmp_path / "set", pictures), ("views",))["tasks"][
+        "views"
+    ]
+    figures = row(task, "motif", "phone_photo")
+    assert (figures["R@1"]["value"], figures["piece R@1"]["value"]) == (0.5, 1.0)
+
+
 def test_only_test_pictures_ask_and_train_and_val_pictures_answer(monkeypatch, tmp_path):
     pictures = [(painted("dots", n), "dots", "", split) for n, split in enumerate(["train", "val", "test", "test"])]
     pictures.append((painted("dots", 9), "nowhere else", "", "test"))
