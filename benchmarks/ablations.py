@@ -24,7 +24,7 @@ import peers
 import torch
 from torch import Tensor, nn
 
-from saree_vae import checkpoint, config, data, evaluate, metrics, networks, train, vae, views
+from saree_vae import data, evaluate, metrics, networks, vae, views
 from saree_vae.checkpoint import Run
 from saree_vae.encoding import encode, shrunk, to_images
 from saree_vae.errors import SareeError
@@ -145,17 +145,9 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def trained(name: str, variant: Variant, options: argparse.Namespace, dataset: data.DataSet) -> Run:
     """A run of this variant, gone on with if it was begun, only loaded if it is complete."""
-    epochs = [] if options.epochs is None else [f"train.epochs={options.epochs}"]
-    settings = config.load(options.config, [*epochs, f"train.seed={options.seed}", *variant.overrides])
-    folder = Path(options.work) / name.replace(" ", "_")
-
-    def watch(progress: train.Progress) -> None:
-        if progress.row:
-            peers._say(f"{folder}: epoch {progress.epoch}, {progress.row['images_per_s']:.0f} pictures a second")
-
     with variant.replaced():
-        train.train(settings, dataset, folder, resume=True, watch=watch, tell=peers._say)
-        return checkpoint.load(folder, settings.train.device)
+        settings = [*peers._overrides(options, options.seed), *variant.overrides]
+        return peers._trained(name, settings, options, dataset, Path(options.work))
 
 
 def smaller(run: Run, dataset: data.DataSet) -> dict[str, Halves]:

@@ -143,8 +143,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
 def _peers(options: argparse.Namespace, dataset: DataSet, seed: int) -> tuple[Run, list[Peer]]:
     """Our run and all rows, trained where they must be."""
     work = Path(options.work) / f"seed{seed}"
-    epochs = [] if options.epochs is None else [f"train.epochs={options.epochs}"]
-    overrides = [*epochs, f"train.seed={seed}"]
+    overrides = _overrides(options, seed)
     runs = {name: _trained(name, [*overrides, *own], options, dataset, work) for name, own in OBJECTIVES.items()}
     run = runs["ours"]
     rows = [*_our_rows(run), _plain_row(runs["plain VAE"]), _simclr_row(runs["SimCLR alone"])]
@@ -155,6 +154,10 @@ def _peers(options: argparse.Namespace, dataset: DataSet, seed: int) -> tuple[Ru
         _alone("HOG", f"gradients of grey, {HOG_SIDE} x {HOG_SIDE}", hog),
         *_evaluated_rows(dataset, run),
     ]
+
+
+def _overrides(options: argparse.Namespace, seed: int) -> list[str]:
+    return [f"train.seed={seed}"] + ([] if options.epochs is None else [f"train.epochs={options.epochs}"])
 
 
 def _trained(name: str, overrides: list[str], options: argparse.Namespace, dataset: DataSet, work: Path) -> Run:

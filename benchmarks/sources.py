@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import peers
 
-from saree_vae import baselines, checkpoint, config, data, metrics, train
+from saree_vae import baselines, data, metrics
 from saree_vae.checkpoint import Run
 from saree_vae.encoding import encode, shrunk
 from saree_vae.errors import SareeError
@@ -33,16 +33,13 @@ FIGURES = ("R@1", "mAP@R")
 def main(arguments: Sequence[str] | None = None) -> None:
     options = _options(arguments)
     dataset = data.read_data(options.data)
-    epochs = [] if options.epochs is None else [f"train.epochs={options.epochs}"]
-    settings = config.load(options.config, [*epochs, f"train.seed={options.seed}"])
-    sources = largest(dataset, options.prefix, options.sources)
-    rows = [one(source, settings, Path(options.work), options.prefix, dataset) for source in sources]
+    rows = [one(source, options, dataset) for source in largest(dataset, options.prefix, options.sources)]
     means = {
         name: {figure: float(np.mean([row["figures"][name][figure] for row in rows])) for figure in FIGURES}
         for name in rows[0]["figures"]
     }
     report = {
-        "epochs": settings.train.epochs,
+        "epochs": rows[0]["epochs"],
         "seed": options.seed,
         "prefix": options.prefix,
         "rows": rows,
@@ -73,7 +70,7 @@ def largest(dataset: data.DataSet, prefix: str, count: int) -> list[str]:
     Raises:
         SareeError: fewer than two sources have any.
     """
-    found = Counter(item.source for item in _asking(dataset, prefix) if item.source)
+    found = Counter(item.source for item in _asking(dataset, options.prefix) if item.source)
     if len(found) < 2:
         raise SareeError(f"{dataset.root}: {len(found)} sources with test pictures of clusters {prefix}*; 2 are needed")
     return [source for source, _ in sorted(found.items(), key=lambda pair: (-pair[1], pair[0]))[:count]]
@@ -83,13 +80,12 @@ def _asking(dataset: data.DataSet, prefix: str) -> list[data.Item]:
     return [item for item in dataset.of("test") if item.cluster and item.cluster.startswith(prefix)]
 
 
-def one(source: str, settings: config.Config, work: Path, prefix: str, dataset: data.DataSet) -> dict:
+def one(source: str, options: argparse.Namespace, dataset: data.DataSet) -> dict:
     """Figures of one source that training did not see."""
     others = replace(dataset, items=tuple(item for item in dataset.items if item.source != source))
-    folder = work / source.replace("/", "_")
-    train.train(settings, others, folder, resume=True, tell=peers._say)
-    run = checkpoint.load(folder, settings.train.device)
-    asking = data.load([item for item in _asking(dataset, prefix) if item.source == source], run.read_size)
+    settings = peers._overrides(options, options.seed)
+    run = peers._trained(source.replace("/", "_"), settings, options, others, Path(options.work))
+    asking = data.load([item for item in _asking(dataset, options.prefix) if item.source == source], run.read_size)
     stored = data.load(others.of("train", "val"), run.read_size)
     size = run.config.model.image_size
     queries, gallery = shrunk(asking.images, size), shrunk(stored.images, size)
@@ -102,7 +98,7 @@ def one(source: str, settings: config.Config, work: Path, prefix: str, dataset: 
         figures[name] = dict(zip(FIGURES, map(float, (found.recall[1].mean(), found.map_at_r.mean())), strict=True))
         kept = int(found.kept.sum())
     peers._say(f"{source}: {figures}")
-    return {"source": source, "queries": kept, "figures": figures}
+    return {"source": source, "epochs": run.config.train.epochs, "queries": kept, "figures": figures}
 
 
 def described(run: Run) -> dict[str, Describe]:
