@@ -82,8 +82,6 @@ VARIANTS = {
     "motif 96, colour 32": Variant(("model.motif_dim=96",)),
     "motif 43, colour 21": Variant(("model.motif_dim=43", "model.colour_dim=21")),
     "motif 21, colour 11": Variant(("model.motif_dim=21", "model.colour_dim=11")),
-    "labels learned": Variant(("objective.labels=true",)),
-    "second photographs learned": Variant(("objective.items=true",)),
 }
 
 

@@ -70,7 +70,7 @@ def largest(dataset: data.DataSet, prefix: str, count: int) -> list[str]:
     Raises:
         SareeError: fewer than two sources have any.
     """
-    found = Counter(item.source for item in _asking(dataset, options.prefix) if item.source)
+    found = Counter(item.source for item in _asking(dataset, prefix) if item.source)
     if len(found) < 2:
         raise SareeError(f"{dataset.root}: {len(found)} sources with test pictures of clusters {prefix}*; 2 are needed")
     return [source for source, _ in sorted(found.items(), key=lambda pair: (-pair[1], pair[0]))[:count]]
