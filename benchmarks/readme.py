@@ -32,7 +32,7 @@ QUESTIONS = (
     ("all hits of the same class", "retrieval", "", "motif", "mAP@R"),
     ("a phone photo finds its own picture", "views", "phone_photo", "motif and colour", "R@1"),
     ("or another photograph of its piece", "views", "phone_photo", "motif and colour", "piece R@1"),
-    ("the same among the first five", "views", "phone_photo", "motif and colour", "R@5"),
+    ("its own picture among the first five", "views", "phone_photo", "motif and colour", "R@5"),
     ("a recoloured design finds its own picture", "views", "recoloured", "motif", "R@1"),
     ("a shuffled palette finds its own picture", "views", "shuffled", "colour", "R@1"),
     ("close-ups of one garment (lstearns86)", "items", "lstearns86", "motif", "R@1"),
