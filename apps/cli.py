@@ -196,7 +196,11 @@ def search(
     colour: Annotated[float, typer.Option(help="Weight of the colour half.", min=0)] = 1.0,
     where: Annotated[
         str | None,
-        typer.Option(metavar="EXPR", help="Only items that match: \"cluster == 'paithani' and year > 1950\"."),
+        typer.Option(
+            metavar="EXPR",
+            help="Only items that match: \"cluster == 'paithani' and year > 1950\", or by what is known of their "
+            "cluster: \"technique ~ 'ikat'\" (see `saree-vae kg using ikat`).",
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
     sheet: Annotated[Path | None, typer.Option(metavar="PNG", help="Also draw the query and what was found.")] = None,
@@ -208,11 +212,15 @@ def search(
     parts are compared, and the boxes tell which part matched which.
     """
     from saree_vae import indexing
+    from saree_vae.where import parse
 
+    wanted = parse(where) if where else None
+    if wanted and wanted.asks:
+        wanted = wanted.answered(knowledge.clusters_with)
     opened, run = indexing.open_catalogue(catalogue, device)
     with opened:
         query, boxes = indexing.embed(run, pictures, opened.crops)
-        hits = opened.search_one(query, boxes, k, motif=motif, colour=colour, where=where)
+        hits = opened.search_one(query, boxes, k, motif=motif, colour=colour, where=wanted)
         if sheet:
             from saree_vae import images, sheets
 

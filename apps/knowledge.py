@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from saree_vae.errors import SareeError
+
 # Everything heavy is imported inside the commands: `--help` must answer at once.
 if TYPE_CHECKING:
     import networkx as nx
@@ -166,6 +168,26 @@ def graph(facts: Path | None) -> nx.MultiDiGraph:
     return load_graph(facts)
 
 
+def clusters_with(kind: str, term: str) -> list[str]:
+    """Every name that photographs may carry of the clusters with a term or anything narrower.
+
+    Raises:
+        SareeError: `kind` is no kind of term, or the term is not known.
+    """
+    from kg.queries import using
+    from kg.schema import TERM_KINDS
+
+    if kind not in TERM_KINDS:
+        raise SareeError(f"--where: '{kind} ~' is no question to the graph; it knows {', '.join(TERM_KINDS)}")
+    opened = graph(None)
+    nodes = {user: opened.nodes[f"cluster:{user.id}"] for user in using(opened, f"{kind}:{term}").clusters}
+    return [
+        name
+        for user, data in nodes.items()
+        for name in (user.id, data["name"], *data.get("alt_names", ()), *user.labels)
+    ]
+
+
 # --- showing ---
 
 
@@ -244,7 +266,8 @@ def print_comparison(compared: Comparison) -> None:
 
 def step_line(opened: nx.MultiDiGraph, step: Step, clusters: dict[str, int]) -> str:
     start, end = (step.start, step.end) if step.forward else (step.end, step.start)
-    held = f" ({clusters[step.end]} clusters)" if step.end in clusters else ""
+    many = clusters.get(step.end)
+    held = f" ({many} {'cluster' if many == 1 else 'clusters'})" if many else ""
     name = {node: opened.nodes[node]["name"] for node in (start, end)}
     return f"{name[start]} - {words(step.relation)} - {name[end]}{held}"
 

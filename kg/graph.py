@@ -262,8 +262,9 @@ def _cluster_names(graph: nx.MultiDiGraph) -> Names:
 
 def _term_names(graph: nx.MultiDiGraph) -> Names:
     return {
-        node: (data["name"], node, *data.get("alt_names", ()))
+        node: (data["name"], node, *others, *(f"{data['kind']}:{other}" for other in others))
         for node, data in graph.nodes(data=True)
+        for others in [data.get("alt_names", ())]
         if data["kind"] in TERM_KINDS
     }
 

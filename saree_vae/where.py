@@ -7,18 +7,22 @@
     factor     = "not" factor | "(" expression ")" | comparison
     comparison = column ("==" | "!=" | "<" | "<=" | ">" | ">=") value
                | column ["not"] "in" ("(" | "[") value { "," value } (")" | "]")
+               | kind "~" text
 
 A column is a bare word, or anything in backquotes. A value is a number, or a text in single or double quotes (a doubled
 quote stands for itself). A number compares with stored texts that look like numbers, as numbers ('007' == 7), and with
 no others; a text compares as text, by code point. An item without a value in a column has the empty text there. So it
 matches `!=`, `not in`, `not` and `== ''`, and never `==` anything else nor `<`, `<=`, `>`, `>=`.
+
+`technique ~ 'ikat'` means: of a cluster that has ikat or anything narrower, says somebody who knows crafts. Who that is
+comes by `Where.answered`; until then such an expression has no SQL.
 """
 
 from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -38,6 +42,15 @@ class Where:
     def columns(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(comparison.column for comparison in _comparisons(self.tree)))
 
+    @property
+    def asks(self) -> bool:
+        """Whether it holds a `~`, to be answered before it can be SQL."""
+        return any(comparison.operator == "~" for comparison in _comparisons(self.tree))
+
+    def answered(self, clusters: Callable[[str, str], Collection[str]]) -> Where:
+        """The same with every `kind ~ 'term'` turned into `cluster in (...)` by clusters(kind, term)."""
+        return Where(self.text, _answered(self.tree, clusters))
+
     def sql(self, known: Collection[str] | None = None) -> tuple[str, list[str | int | float]]:
         """A condition on the table `items` (metadata a JSON object of texts), and its parameters.
 
@@ -45,9 +58,11 @@ class Where:
             known: names in the catalogue's metadata; None takes any name.
 
         Raises:
-            SareeError: a column that is not among `known`, with what it may have meant.
+            SareeError: a column that is not among `known`, with what it may have meant; or a `~` nobody answered.
         """
         for comparison in _comparisons(self.tree):
+            if comparison.operator == "~":
+                _fail(self.text, comparison.at, "`~` asks the knowledge graph, which this search was not given")
             if known is not None and comparison.column not in ITEM_COLUMNS and comparison.column not in known:
                 _unknown(self.text, comparison, [*ITEM_COLUMNS, *sorted(known)])
         parameters: list[str | int | float] = []
@@ -65,7 +80,7 @@ def parse(text: str) -> Where:
 
 @dataclass(frozen=True)
 class Comparison:
-    """column operator value; `values` holds one, or for "in" any number."""
+    """column operator value; `values` holds one, or for "in" any number, even none."""
 
     column: str
     operator: str
@@ -116,7 +131,17 @@ def _sql(tree: Comparison | Joined | Negated, parameters: list) -> str:
     on_number = f"({_LOOKS_LIKE_A_NUMBER} AND {on_number})"
     sides = [_filled(on_text, tree.column, texts, parameters)] if texts else []
     sides += [_filled(on_number, tree.column, numbers, parameters)] if numbers else []
-    return "(" + " OR ".join(sides) + ")"
+    return "(" + " OR ".join(sides or ["0"]) + ")"
+
+
+def _answered(tree: Comparison | Joined | Negated, clusters: Callable[[str, str], Collection[str]]):
+    if isinstance(tree, Negated):
+        return Negated(_answered(tree.part, clusters))
+    if isinstance(tree, Joined):
+        return Joined(tree.word, tuple(_answered(part, clusters) for part in tree.parts))
+    if tree.operator != "~":
+        return tree
+    return Comparison("cluster", "in", tuple(clusters(tree.column, *tree.values)), tree.at)
 
 
 def _filled(template: str, column: str, values: list, parameters: list) -> str:
@@ -141,9 +166,9 @@ def _comparisons(tree: Comparison | Joined | Negated) -> list[Comparison]:
 _TOKEN = re.compile(
     r"""\s* (?: (?P<text> '(?:[^']|'')*' | "(?:[^"]|"")*" )
               | (?P<quoted> `[^`]+` )
-              | (?P<operator> == | != | <= | >= | < | > )
+              | (?P<operator> == | != | <= | >= | < | > | ~ )
               | (?P<mark> [()\[\],] )
-              | (?P<word> [^\s'"`()\[\],=!<>]+ )
+              | (?P<word> [^\s'"`()\[\],=!<>~]+ )
               | (?P<end> $ )
               | (?P<bad> . ) )""",
     re.VERBOSE | re.DOTALL,
@@ -216,10 +241,12 @@ class _Parser:
         self.place += 1
         if self.token.kind == "operator":
             operator = self.taken().value
+            if operator == "~" and self.token.kind != "text":
+                self.fail("a quoted term after ~")
             return Comparison(column.value, operator, (self.value(f"after {operator}"),), column.at)
         operator = "not in" if self.took("keyword", "not") else "in"
         if not self.took("keyword", "in"):
-            self.fail("==, !=, <, <=, >, >= or in" if operator == "in" else "'in' after 'not'")
+            self.fail("==, !=, <, <=, >, >=, ~ or in" if operator == "in" else "'in' after 'not'")
         return Comparison(column.value, operator, self.values(), column.at)
 
     def values(self) -> tuple[str | int | float, ...]:

@@ -91,6 +91,23 @@ def test_weights_and_where_choose_what_is_found(shop, cloth):
     assert {hit["metadata"]["split"] for hit in some} <= {"train", "val"}
 
 
+def test_search_asks_the_graph_what_a_cluster_uses(tiny_run, cloth, tmp_path, capsys, monkeypatch):
+    for name in ("Patan Patola", "kanjivaram", "pochampally_ikat", "dots"):
+        (tmp_path / "named" / name).mkdir(parents=True)
+        shutil.copy(cloth / "dots/1_0.png", tmp_path / "named" / name / f"{name}.png")
+    saree("index", tiny_run, "--data", tmp_path / "named", "--out", tmp_path / "cat")
+    question = ("search", tmp_path / "cat", cloth / "dots/1_0.png", "--json", "--where")
+
+    def found(where):
+        return {hit["cluster"] for hit in json.loads(saree(*question, where))["hits"]}
+
+    assert found("technique ~ 'ikat'") == {"Patan Patola", "pochampally_ikat"}  # by name and by id; double ikat is ikat
+    assert found("technique ~ 'korvai' or cluster == 'dots'") == {"kanjivaram", "dots"}  # by the label of photographs
+    told = refused(capsys, monkeypatch, *question[:-2], "--where", "technique ~ 'ikot'")
+    assert "no term is called 'technique:ikot'" in told and "ikat" in told
+    assert "no question to the graph" in refused(capsys, monkeypatch, *question[:-2], "--where", "year ~ 'ikat'")
+
+
 def test_more_than_there_are_is_all_there_are(shop, cloth):
     assert len(json.loads(saree("search", shop, cloth / "dots/1_0.png", "-k", 500, "--json"))["hits"]) == 32
 

@@ -170,7 +170,7 @@ def test_examples_read_off_the_page(text, expected):
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("cluster = 'x'", "`= 'x'` (character 9): expected ==, !=, <, <=, >, >= or in (write ==)"),
+        ("cluster = 'x'", "`= 'x'` (character 9): expected ==, !=, <, <=, >, >=, ~ or in (write ==)"),
         (
             "cluster == patola",
             "at `patola` (character 12): expected a quoted text or a number after ==; write 'patola'",
@@ -187,6 +187,8 @@ def test_examples_read_off_the_page(text, expected):
         ("year == 1 year == 2", "expected 'and', 'or' or the end"),
         ("year == 1; DROP TABLE items", "(character 9)"),
         ("year == 1e999", "too large a number"),
+        ("technique ~ ikat", "expected a quoted term after ~"),
+        ("year == 1 or technique ~ 'ikat'", "(character 14): `~` asks the knowledge graph"),
         ("(" * 5000, "nested more than 50 deep"),
         ("not " * 5000, "nested more than 50 deep"),
         (" and ".join(["year == 1"] * 501), "more than 500 comparisons"),
@@ -209,3 +211,21 @@ def test_the_longest_expression_that_is_allowed_runs():
 
 def test_an_expression_tells_which_columns_it_reads():
     assert parse("cluster == 'a' or `dye type` == 'b' and cluster == 'c'").columns == ("cluster", "dye type")
+
+
+def test_what_is_asked_of_the_graph_is_answered_by_clusters():
+    asked = []
+
+    def clusters(kind, term):
+        asked.append((kind, term))
+        return {"ikat": ["patola", "sambalpuri"], "batik": []}[term]
+
+    where = parse("not technique ~ 'ikat' and (motif ~ 'batik' or cluster != 'ilkal')")
+    assert where.asks and not parse("cluster == '~'").asks
+    answered = where.answered(clusters)
+    assert asked == [("technique", "ikat"), ("motif", "batik")]
+    assert not answered.asks and answered.columns == ("cluster",)
+    condition, parameters = answered.sql(())
+    items = [{"cluster": name} for name in ("patola", "sambalpuri", "ilkal", "paithani", None)]
+    found = table(items).execute(f"SELECT key FROM items WHERE {condition}", parameters).fetchall()
+    assert [int(key) for (key,) in found] == [3, 4]  # nothing is known of the last: it is not in a list of ikats
