@@ -11,25 +11,21 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import NamedTuple
 from unittest import mock
 
 import numpy as np
 import peers
+import study
 import torch
 from torch import Tensor, nn
 
 from saree_vae import data, evaluate, metrics, networks, vae, views
 from saree_vae.checkpoint import Run
 from saree_vae.encoding import encode, shrunk, to_images
-from saree_vae.errors import SareeError
 from saree_vae.evaluate import OURS
-from saree_vae.files import atomic_write
 from saree_vae.latents import unit
 
 FIRST = "as it is"
@@ -44,7 +40,7 @@ FIGURES = {  # our own names of rows of the task `likelihood`
 class Variant(NamedTuple):
     """One row: settings, and what is replaced in the code while it is trained and loaded."""
 
-    overrides: tuple[str, ...] = ()
+    changes: tuple[str, ...] = ()
     replaced: Callable[[], contextlib.AbstractContextManager] = contextlib.nullcontext
 
 
@@ -113,7 +109,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for name, halves in described.items()
         for half in HALF
     }
-    peers._say("measuring")
+    study.say("measuring")
     found = evaluate.evaluate(first, dataset, peers.TASKS, beside=beside)
     columns = [column._asdict() for column in peers.goals(found)]
     report = {
@@ -124,28 +120,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "columns": columns,
         "rows": [row(name, halves, found, columns, dataset, name in runs) for name, halves in described.items()],
     }
-    if options.json:
-        with atomic_write(options.json) as temporary:
-            temporary.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    print(markdown(report))
+    study.tell(report, markdown, options.json)
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", required=True, help="a data set with a test split")
-    parser.add_argument("--config", default="textiles")
-    parser.add_argument("--epochs", type=int, help="of every row; as the config says, if not given")
+    parser = study.parser(__doc__, work="ablations_work")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--work", default="ablations_work", help="folder of the trained models, used again")
-    parser.add_argument("--json", help="also write the figures here")
     return parser.parse_args(arguments)
 
 
 def trained(name: str, variant: Variant, options: argparse.Namespace, dataset: data.DataSet) -> Run:
-    """A run of this variant, gone on with if it was begun, only loaded if it is complete."""
+    """A run of this variant."""
     with variant.replaced():
-        settings = [*peers._overrides(options, options.seed), *variant.overrides]
-        return peers._trained(name, settings, options, dataset, Path(options.work))
+        return study.trained(name, options, dataset, *variant.changes, seed=options.seed)
 
 
 def smaller(run: Run, dataset: data.DataSet) -> dict[str, Halves]:
@@ -213,18 +200,12 @@ def markdown(report: dict) -> str:
     titles, extra = [column["title"] for column in report["columns"]], [*FIGURES.values(), "active units", "exchange"]
     about = f"Seed {report['seed']}, {report['epochs']} epochs each; goals by the half that is meant, and their mean. "
     about += 'Exchange: distance to the colour donor. "-": no decoder of its own, or none that was trained.'
-    lines = [
-        about,
-        "",
-        peers._line(["", *titles, "mean", *extra]),
-        peers._line(["---", *["---:"] * (len(titles + extra) + 1)]),
-    ]
+    rows = []
     for one in report["rows"]:
-        cells = [f"{one['figures'][title]:.3f}" for title in titles] + [f"{one['mean']:.3f}"]
+        goals = [f"{one['figures'][title]:.3f}" for title in titles]
         decoder = one.get("decoder", {})
-        cells += [_short(decoder.get(name)) for name in extra]
-        lines.append(peers._line([one["name"], *cells]))
-    return "\n".join(lines)
+        rows.append([one["name"], *goals, f"{one['mean']:.3f}", *(_short(decoder.get(name)) for name in extra)])
+    return f"{about}\n\n{study.table(['', *titles, 'mean', *extra], rows)}"
 
 
 def _short(value: float | None) -> str:
@@ -234,7 +215,4 @@ def _short(value: float | None) -> str:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except SareeError as error:
-        sys.exit(f"error: {error}")
+    study.run(main)

@@ -12,11 +12,9 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import json
 import math
 import os
 import statistics
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -26,6 +24,7 @@ from typing import NamedTuple
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # weights that are not here are said to be missing, not waited for
 
 import numpy as np
+import study
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -36,7 +35,6 @@ from saree_vae.data import DataSet
 from saree_vae.encoding import encode, shrunk, to_tensor
 from saree_vae.errors import SareeError
 from saree_vae.evaluate import OURS, VIEW_KEEPS, Describe
-from saree_vae.files import atomic_write
 from saree_vae.latents import unit
 
 TASKS = ("retrieval", "views", "items")
@@ -97,7 +95,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for seed in options.seed:
         run, row = _peers(options, dataset, seed)
         peers.append(row)
-        _say(f"seed {seed}: measuring")
+        study.say(f"seed {seed}: measuring")
         beside = {name: describe for peer in row for name, describe in peer.beside.items()}
         found.append(evaluate.evaluate(run, dataset, TASKS, seed=seed, beside=beside))
     columns = goals(found[0])
@@ -114,22 +112,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "interval": interval_kind(options.seed),
         "columns": [column._asdict() for column in columns],
     } | summary(peers, found, columns, costs(peers[0], _timed_pictures(dataset, run)))
-    if options.json:
-        with atomic_write(options.json) as temporary:
-            temporary.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    print(markdown(report))
+    study.tell(report, markdown, options.json)
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", required=True, help="a data set with a test split")
-    parser.add_argument("--config", default="textiles")
-    parser.add_argument("--epochs", type=int, help="of everything that learns; as the config says, if not given")
+    parser = study.parser(__doc__, work="peers_work")
     parser.add_argument("--seed", type=int, action="append", help="may be given several times; 0, if not given")
-    parser.add_argument("--work", default="peers_work", help="folder of the trained models, used again if it is there")
     parser.add_argument("--timm", default=TIMM, help="the timm model, random and pretrained")
     parser.add_argument("--weights", help="a local file of pretrained weights of the timm model")
-    parser.add_argument("--json", help="also write the figures here")
     options = parser.parse_args(arguments)
     options.seed = list(dict.fromkeys(options.seed or [0]))
     if options.weights and not Path(options.weights).is_file():
@@ -143,8 +133,10 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
 def _peers(options: argparse.Namespace, dataset: DataSet, seed: int) -> tuple[Run, list[Peer]]:
     """Our run and all rows, trained where they must be."""
     work = Path(options.work) / f"seed{seed}"
-    overrides = _overrides(options, seed)
-    runs = {name: _trained(name, [*overrides, *own], options, dataset, work) for name, own in OBJECTIVES.items()}
+    runs = {
+        name: study.trained(name, options, dataset, *own, seed=seed, within=work.name)
+        for name, own in OBJECTIVES.items()
+    }
     run = runs["ours"]
     rows = [*_our_rows(run), _plain_row(runs["plain VAE"]), _simclr_row(runs["SimCLR alone"])]
     rows += [_pythae_row(kind, run, dataset, work) for kind in PYTHAE]
@@ -154,23 +146,6 @@ def _peers(options: argparse.Namespace, dataset: DataSet, seed: int) -> tuple[Ru
         _alone("HOG", f"gradients of grey, {HOG_SIDE} x {HOG_SIDE}", hog),
         *_evaluated_rows(dataset, run),
     ]
-
-
-def _overrides(options: argparse.Namespace, seed: int) -> list[str]:
-    return [f"train.seed={seed}"] + ([] if options.epochs is None else [f"train.epochs={options.epochs}"])
-
-
-def _trained(name: str, overrides: list[str], options: argparse.Namespace, dataset: DataSet, work: Path) -> Run:
-    """A run of our own network, gone on with if it was begun, only loaded if it is complete."""
-    folder = work / name.replace(" ", "_")
-
-    def watch(progress: train.Progress) -> None:
-        if progress.row:
-            _say(f"{folder}: epoch {progress.epoch}, {progress.row['images_per_s']:.0f} pictures a second")
-
-    settings = config.load(options.config, overrides)
-    train.train(settings, dataset, folder, resume=True, watch=watch, tell=_say)
-    return checkpoint.load(folder, settings.train.device)
 
 
 def _our_rows(run: Run) -> list[Peer]:
@@ -424,7 +399,7 @@ def _train_pythae(model: nn.Module, run: Run, dataset: DataSet, name: str) -> No
         loss.backward()
         adam.step()
         if (step + 1) % plan.per_epoch == 0:
-            _say(f"{name}, seed {settings.seed}: epoch {(step + 1) // plan.per_epoch}, loss {loss.item():.1f}")
+            study.say(f"{name}, seed {settings.seed}: epoch {(step + 1) // plan.per_epoch}, loss {loss.item():.1f}")
 
 
 def _flipped_crop(picture: np.ndarray, size: int, seed: int, epoch: int, index: int) -> np.ndarray:
@@ -539,8 +514,7 @@ def markdown(report: dict) -> str:
         f"{report['interval']}. Baselines are all rows but ours; the best is {report['best_baseline']}."
     )
     head = ["", *titles, "mean", "over best baseline", "bytes per item", "ms per picture"]
-    lines = [made, "", _line(head), _line(["---"] + ["---:"] * (len(head) - 1))]
-    return "\n".join(lines + [_line(_cells(row, titles)) for row in report["rows"]])
+    return f"{made}\n\n{study.table(head, [_cells(row, titles) for row in report['rows']])}"
 
 
 def _cells(row: dict, titles: list[str]) -> list[str]:
@@ -557,16 +531,5 @@ def _cell(figure: dict) -> str:
     return value if figure["low"] is None else f"{value} [{figure['low']:.3f}, {figure['high']:.3f}]"
 
 
-def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
-
-
 if __name__ == "__main__":
-    try:
-        main()
-    except SareeError as error:
-        sys.exit(f"error: {error}")
+    study.run(main)

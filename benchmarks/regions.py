@@ -10,19 +10,15 @@ whole pictures find.
 
 from __future__ import annotations
 
-import argparse
 import itertools
-import json
-import sys
 import time
-from pathlib import Path
 
 import faiss
 import numpy as np
+import study
 
 from saree_vae import checkpoint, data, metrics
 from saree_vae.encoding import encode_items
-from saree_vae.files import atomic_write
 from saree_vae.latents import Latents, match
 
 CROPS = (0, 4, 12, 24)
@@ -34,10 +30,8 @@ SIZES = {"regions": 4, "8 bits": 1}  # bytes of a stored number
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("run", type=Path)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--json", type=Path)
+    parser = study.parser(__doc__)
+    parser.add_argument("run", help="a run trained on the photographs")
     options = parser.parse_args()
     run, dataset = checkpoint.load(options.run), data.read_data(options.data)
     started = time.perf_counter()
@@ -50,10 +44,7 @@ def main() -> None:
         "encode_ms_a_vector": 1000 * encoding,
         "rows": rows,
     }
-    if options.json:
-        with atomic_write(options.json) as temporary:
-            temporary.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    print(markdown(report))
+    study.tell(report, markdown, options.json)
 
 
 def measured(latents: Latents, dataset: data.DataSet, crops: int) -> list[dict]:
@@ -145,8 +136,8 @@ def _short(value: float | str) -> str:
 
 def _told(done: int, total: int) -> None:
     if done % 500 == 0:
-        print(f"encoded {done} of {total}", file=sys.stderr)
+        study.say(f"encoded {done} of {total}")
 
 
 if __name__ == "__main__":
-    main()
+    study.run(main)

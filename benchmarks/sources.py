@@ -10,22 +10,18 @@ same. An interrupted command goes on where it was when it is given the same --wo
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
-import peers
+import study
 
 from saree_vae import baselines, data, metrics
 from saree_vae.checkpoint import Run
 from saree_vae.encoding import encode, shrunk
 from saree_vae.errors import SareeError
 from saree_vae.evaluate import Describe
-from saree_vae.files import atomic_write
 
 FIGURES = ("R@1", "mAP@R")
 
@@ -45,22 +41,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "rows": rows,
         "mean": means,
     }
-    if options.json:
-        with atomic_write(options.json) as temporary:
-            temporary.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    print(markdown(report))
+    study.tell(report, markdown, options.json)
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", required=True, help="a data set with sources and a test split")
-    parser.add_argument("--config", default="textiles")
-    parser.add_argument("--epochs", type=int, help="as the config says, if not given")
+    parser = study.parser(__doc__, work="sources_work")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--prefix", default="", help="only clusters whose names begin so")
     parser.add_argument("--sources", type=int, default=4, help="how many sources, the largest first")
-    parser.add_argument("--work", default="sources_work", help="folder of the trained models, used again")
-    parser.add_argument("--json", help="also write the figures here")
     return parser.parse_args(arguments)
 
 
@@ -83,8 +71,7 @@ def _asking(dataset: data.DataSet, prefix: str) -> list[data.Item]:
 def one(source: str, options: argparse.Namespace, dataset: data.DataSet) -> dict:
     """Figures of one source that training did not see."""
     others = replace(dataset, items=tuple(item for item in dataset.items if item.source != source))
-    settings = peers._overrides(options, options.seed)
-    run = peers._trained(source.replace("/", "_"), settings, options, others, Path(options.work))
+    run = study.trained(source, options, others, seed=options.seed)
     asking = data.load([item for item in _asking(dataset, options.prefix) if item.source == source], run.read_size)
     stored = data.load(others.of("train", "val"), run.read_size)
     size = run.config.model.image_size
@@ -97,7 +84,7 @@ def one(source: str, options: argparse.Namespace, dataset: data.DataSet) -> dict
             raise SareeError(f"{source}: no other source has any of its clusters")
         figures[name] = dict(zip(FIGURES, map(float, (found.recall[1].mean(), found.map_at_r.mean())), strict=True))
         kept = int(found.kept.sum())
-    peers._say(f"{source}: {figures}")
+    study.say(f"{source}: {figures}")
     return {"source": source, "epochs": run.config.train.epochs, "queries": kept, "figures": figures}
 
 
@@ -115,16 +102,17 @@ def markdown(report: dict) -> str:
     """What the figures were made with, and the table; the mean counts every source alike."""
     names = list(report["mean"])
     about = f"Seed {report['seed']}, {report['epochs']} epochs; R@1 / mAP@R of clusters {report['prefix']}*."
-    lines = [about, "", peers._line(["source left out", "queries", *names]), "|---|" + "---:|" * (1 + len(names))]
     whole = {"source": "mean", "queries": sum(row["queries"] for row in report["rows"]), "figures": report["mean"]}
-    for row in (*report["rows"], whole):
-        cells = [" / ".join(f"{row['figures'][name][figure]:.3f}" for figure in FIGURES) for name in names]
-        lines.append(peers._line([row["source"], f"{row['queries']:,}", *cells]))
-    return "\n".join(lines)
+    rows = [
+        [
+            row["source"],
+            f"{row['queries']:,}",
+            *(" / ".join(f"{row['figures'][name][figure]:.3f}" for figure in FIGURES) for name in names),
+        ]
+        for row in (*report["rows"], whole)
+    ]
+    return f"{about}\n\n{study.table(['source left out', 'queries', *names], rows)}"
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except SareeError as error:
-        sys.exit(f"error: {error}")
+    study.run(main)

@@ -9,9 +9,7 @@ median over rounds in which the sides take turns.
 
 from __future__ import annotations
 
-import argparse
 import itertools
-import json
 import statistics
 import tempfile
 import time
@@ -20,6 +18,7 @@ from pathlib import Path
 
 import faiss
 import numpy as np
+import study
 import torch
 
 from saree_vae import checkpoint, config, data, images, train
@@ -32,18 +31,14 @@ ROUNDS = 5
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", required=True, help="a data set of at least a few hundred pictures")
+    parser = study.parser(__doc__)
     parser.add_argument("--config", default="textiles")
-    parser.add_argument("--json", help="also write the figures here")
     options = parser.parse_args()
     settings = config.load(options.config)
     items = data.read_data(options.data).of("train")[:1024]
     figures = {"threads": torch.get_num_threads(), "device": checkpoint.pick_device("auto"), "pictures": len(items)}
     figures |= decoding(items, settings) | training(items, settings) | encoding(settings) | searching(settings)
-    print(markdown(figures))
-    if options.json:
-        Path(options.json).write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    study.tell(figures, markdown, options.json)
 
 
 def markdown(figures: dict) -> str:
@@ -154,4 +149,4 @@ def timed(call: Callable[[], object]) -> float:
 
 
 if __name__ == "__main__":
-    main()
+    study.run(main)

@@ -2,32 +2,29 @@
 
     PYTHONPATH=. python benchmarks/transfer.py RUN --data textiles/manifest.csv --epochs 20 --work transfer_work
 
-RUN was trained on the photographs. Pictures are drawn on the loom, a model of RUN's own settings is trained on them
-alone, and both are asked the goals of the photographs' test split. Then both are asked the loom's known factors: how
-well a linear probe on each half tells them on unseen designs (informativeness, Eastwood and Williams 2018), and the
-mutual information gap of single dimensions (MIG, Chen et al. 2018).
+RUN was trained on the photographs. Pictures are drawn on the loom, a model of --config is trained on them alone, and
+both are asked the goals of the photographs' test split. Then both are asked the loom's known factors: how well a linear
+probe on each half tells them on unseen designs (informativeness, Eastwood and Williams 2018), and the mutual
+information gap of single dimensions (MIG, Chen et al. 2018).
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import sys
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import peers
+import study
 
-from saree_vae import checkpoint, config, data, evaluate, loom, train
+from saree_vae import checkpoint, data, evaluate, loom
 from saree_vae.checkpoint import Run
 from saree_vae.encoding import encode_items
-from saree_vae.errors import SareeError
-from saree_vae.files import atomic_write
 from saree_vae.latents import Latents, unit
 
-FACTORS = {"motif": ("motif", "layout", "technique", "border"), "colour": ("palette",)}  # by the half that should know
+FACTORS = ("motif", "layout", "technique", "border", "palette")  # the last is what the colour half should know
+HALVES = ("motif", "colour")
 BINS = 20  # of each dimension, for mutual information: as Chen et al. and Locatello et al. 2019
 RENDERED = 3000
 
@@ -36,40 +33,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = _options(arguments)
     run, photographs = checkpoint.load(options.run), data.read_data(options.data)
     drawn = data.read_data(_rendered(Path(options.work) / "loom", options.pictures))
-    settings = run.config.model_dump()
-    settings["train"] |= {"epochs": options.epochs or run.config.train.epochs}
-    folder = Path(options.work) / "run"
-    train.train(config.Config.model_validate(settings), drawn, folder, resume=True, tell=peers._say)
-    runs = {"trained on photographs": run, "trained on the loom": checkpoint.load(folder)}
+    runs = {"trained on photographs": run, "trained on the loom": study.trained("run", options, drawn)}
     results = {name: evaluate.evaluate(one, photographs, peers.TASKS) for name, one in runs.items()}
     columns = peers.goals(next(iter(results.values())))
     report = {
         "epochs": {name: one.config.train.epochs for name, one in runs.items()},
-        "pictures": {name: Counter(item.split for item in those.items) for name, those in _named(photographs, drawn)},
+        "pictures": {"photographs": len(photographs.items), "loom": len(drawn.items)},
         "photographs": {name: goal_figures(found, columns) for name, found in results.items()},
         "loom": {name: known_factors(one, drawn) for name, one in runs.items()},
     }
-    if options.json:
-        with atomic_write(options.json) as temporary:
-            temporary.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    print(markdown(report))
+    study.tell(report, markdown, options.json)
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = study.parser(__doc__, work="transfer_work")
     parser.add_argument("run", help="a run trained on the photographs")
-    parser.add_argument("--data", required=True, help="the photographs, with a test split")
-    parser.add_argument("--epochs", type=int, help="on the loom; those of RUN, if not given")
     parser.add_argument("--pictures", type=int, default=RENDERED, help="drawn on the loom, all splits together")
-    parser.add_argument(
-        "--work", default="transfer_work", help="folder of the drawn pictures and their run, used again"
-    )
-    parser.add_argument("--json", help="also write the figures here")
     return parser.parse_args(arguments)
-
-
-def _named(photographs: data.DataSet, drawn: data.DataSet) -> tuple[tuple[str, data.DataSet], ...]:
-    return ("photographs", photographs), ("loom", drawn)
 
 
 def _rendered(folder: Path, count: int) -> Path:
@@ -93,9 +73,9 @@ def known_factors(run: Run, drawn: data.DataSet) -> dict[str, dict[str, float]]:
     items = {item.key: item for item in drawn.items}
     seen = np.array([items[key].split != "test" for key in latents.keys])
     told = {}
-    for factor in (factor for those in FACTORS.values() for factor in those):
+    for factor in FACTORS:
         values = np.array([items[key].metadata[factor] for key in latents.keys])
-        told[factor] = {half: _probed(unit(getattr(latents, half)), values, seen) for half in FACTORS}
+        told[factor] = {half: _probed(unit(getattr(latents, half)), values, seen) for half in HALVES}
         told[factor] |= {"chance": 1 / len(set(values[~seen])), "MIG": mutual_information_gap(latents, values)}
     return told
 
@@ -121,21 +101,22 @@ def mutual_information_gap(latents: Latents, values: np.ndarray) -> float:
 
 def markdown(report: dict) -> str:
     """Both tables."""
-    names = list(report["photographs"])
-    titles = list(report["photographs"][names[0]])
-    lines = [peers._line(["photographs", *titles]), peers._line(["---", *["---:"] * len(titles)])]
-    for name in names:
-        lines.append(peers._line([name, *(f"{report['photographs'][name][title]:.3f}" for title in titles)]))
-    lines += ["", peers._line(["the loom's factors", "", "by motif", "by colour", "chance", "MIG"])]
-    lines.append(peers._line(["---", "---", *["---:"] * 4]))
-    for name in names:
-        for factor, one in report["loom"][name].items():
-            lines.append(peers._line([factor, name, *(f"{value:.3f}" for value in one.values())]))
-    return "\n".join(lines)
+    photographs = [
+        [name, *(f"{value:.3f}" for value in figures.values())] for name, figures in report["photographs"].items()
+    ]
+    factors = [
+        [f"{factor}, {name}", *(f"{value:.3f}" for value in one.values())]
+        for name, told in report["loom"].items()
+        for factor, one in told.items()
+    ]
+    titles = list(next(iter(report["photographs"].values())))
+    return "\n\n".join(
+        [
+            study.table(["photographs", *titles], photographs),
+            study.table(["the loom's factors", "by motif", "by colour", "chance", "MIG"], factors),
+        ]
+    )
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except SareeError as error:
-        sys.exit(f"error: {error}")
+    study.run(main)

@@ -132,7 +132,9 @@ def test_the_cost_of_regions_is_told_in_one_table(cloth, tiny_run, tmp_path, mon
     monkeypatch.setattr(
         sys, "argv", ["regions.py", str(tiny_run), "--data", str(cloth), "--json", str(tmp_path / "r.json")]
     )
-    runpy.run_path(str(Path(__file__).parent.parent / "benchmarks" / "regions.py"), run_name="__main__")
+    benchmarks = Path(__file__).parent.parent / "benchmarks"
+    monkeypatch.syspath_prepend(str(benchmarks))
+    runpy.run_path(str(benchmarks / "regions.py"), run_name="__main__")
     rows = json.loads((tmp_path / "r.json").read_text())["rows"]
     assert "| crops |" in capsys.readouterr().out
     whole, most = rows[0], next(row for row in rows if (row["crops"], row["way"]) == (24, "regions"))

@@ -76,11 +76,11 @@ def test_a_source_that_is_left_out_is_neither_trained_on_nor_found(studies, clot
 
 def test_the_loom_and_the_photographs_ask_each_other(studies, cloth, tiny_run, tmp_path, capsys):
     transfer = studies.transfer
-    arguments = [str(tiny_run), "--data", str(cloth), "--epochs", "1", "--pictures", "60"]
+    arguments = [str(tiny_run), "--data", str(cloth), "--config", "tiny", "--epochs", "1", "--pictures", "60"]
     transfer.main([*arguments, "--work", str(tmp_path / "work"), "--json", str(tmp_path / "t.json")])
     report = json.loads((tmp_path / "t.json").read_text())
     assert set(report["photographs"]) == set(report["loom"]) == {"trained on photographs", "trained on the loom"}
-    assert "| palette | trained on the loom |" in capsys.readouterr().out
+    assert "| palette, trained on the loom |" in capsys.readouterr().out
     told = report["loom"]["trained on photographs"]["palette"]
     assert 0 < told["chance"] < 1 and 0 <= told["motif"] <= 1 and 0 <= told["MIG"] <= 1
 
