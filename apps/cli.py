@@ -3,24 +3,35 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from saree_vae.errors import SareeError
 
-from . import knowledge
+from . import crafts, knowledge
+from .showing import (
+    CatalogueArgument,
+    CropsOption,
+    DataOption,
+    DeviceOption,
+    RegionsOption,
+    RunArgument,
+    SeedOption,
+    StrictOption,
+    bar,
+    console,
+    print_json,
+    run_and_data,
+    task_bar,
+    tell_bad,
+    training_bar,
+)
 
 # Everything heavy is imported inside the commands: `--help` must answer at once.
-if TYPE_CHECKING:
-    from rich.console import Console
-
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
@@ -32,19 +43,6 @@ app = typer.Typer(
 )
 
 app.add_typer(knowledge.app, name="kg")
-
-RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, as `train` writes it.")]
-CatalogueArgument = Annotated[Path, typer.Argument(metavar="CAT", help="A catalogue, as `index` writes it.")]
-DataOption = Annotated[Path, typer.Option("--data", "-d", metavar="D", help="A folder of images or a manifest.csv.")]
-StrictOption = Annotated[bool, typer.Option("--strict", help="Stop at the first picture that cannot be read.")]
-RegionsOption = Annotated[
-    bool, typer.Option("--regions", help="Also parts of each picture: squares of its cloth, with their boxes.")
-]
-CropsOption = Annotated[
-    int | None, typer.Option(help="With --regions: small squares of a picture at most, 12 if not said.", min=1)
-]
-SeedOption = Annotated[int, typer.Option(help="Seed of every random choice.", min=0)]
-DeviceOption = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 
 
 @app.callback(invoke_without_command=True)
@@ -202,6 +200,10 @@ def search(
             "cluster: \"technique ~ 'ikat'\" (see `saree-vae kg using ikat`).",
         ),
     ] = None,
+    head: Annotated[
+        Path | None,
+        typer.Option(metavar="HEAD", help='With --where "technique ~ ...": also pieces that this head names so.'),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
     sheet: Annotated[Path | None, typer.Option(metavar="PNG", help="Also draw the query and what was found.")] = None,
     device: DeviceOption = "auto",
@@ -215,10 +217,14 @@ def search(
     from saree_vae.where import parse
 
     wanted = parse(where) if where else None
-    if wanted and wanted.asks:
-        wanted = wanted.answered(knowledge.clusters_with)
+    asks = wanted is not None and wanted.asks
+    if head and not asks:
+        raise typer.BadParameter("--head goes with a question to the graph, as in --where \"technique ~ 'ikat'\"")
     opened, run = indexing.open_catalogue(catalogue, device)
     with opened:
+        predicted = crafts.named(head, opened) if head else {}
+        if asks:
+            wanted = wanted.answered(knowledge.clusters_with, {key: cluster for key, (cluster, _) in predicted.items()})
         query, boxes = indexing.embed(run, pictures, opened.crops)
         hits = opened.search_one(query, boxes, k, motif=motif, colour=colour, where=wanted)
         if sheet:
@@ -232,11 +238,10 @@ def search(
             title = f"motif {motif:g} · colour {colour:g}" + (f" · {where}" if where else "")
             sheets.save(sheets.search_sheet(tiles, hits, opened.thumbnail, title=title), sheet)
     if as_json:
-        print_json(
-            {"catalogue": str(catalogue), "query": [str(p) for p in pictures], "hits": [asdict(h) for h in hits]}
-        )
+        told = [asdict(hit) | predicted_of(hit.key, predicted) for hit in hits]
+        print_json({"catalogue": str(catalogue), "query": [str(p) for p in pictures], "hits": told})
     else:
-        print_hits(hits)
+        print_hits(hits, predicted)
     if sheet:
         console().print(f"drawn in {sheet}")
 
@@ -291,6 +296,10 @@ def evaluate(
         console().print(f"model card: {measuring.write_model_card(loaded, dataset, results)}")
 
 
+app.command()(crafts.fit_head)
+app.command()(crafts.predict)
+
+
 def crops_asked(regions: bool, crops: int | None) -> int:
     """How many small regions of a picture are wanted; 0 without any."""
     from saree_vae.regions import CROPS
@@ -300,94 +309,15 @@ def crops_asked(regions: bool, crops: int | None) -> int:
     return (crops or CROPS) if regions else 0
 
 
-def run_and_data(run: Path, data: Path, device: str, strict: bool = False) -> tuple:
-    """A run and a data set, with the very split that the run was trained with where the set has none."""
-    from saree_vae import checkpoint
-    from saree_vae.data import read_data
-
-    loaded = checkpoint.load(run, device)
-    with bar("looking") as step:
-        return loaded, read_data(data, seed=loaded.config.train.seed, strict=strict, progress=step)
+def predicted_of(key: str, predicted: dict[str, tuple[str, float]]) -> dict:
+    """Marked as what it is: a label is one thing, what a head thinks another."""
+    if key not in predicted:
+        return {}
+    cluster, probability = predicted[key]
+    return {"predicted": {"cluster": cluster, "probability": probability}}
 
 
-# --- showing ---
-
-
-def console() -> Console:
-    """Where people read: standard error, so that standard output stays clean; of several processes only the first."""
-    from rich.console import Console
-
-    quiet = os.environ.get("RANK", "0") != "0"
-    return Console(stderr=True, soft_wrap=True, highlight=False, markup=False, quiet=quiet)  # paths hold [brackets]
-
-
-@contextmanager
-def bar(what: str) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar on standard error, moved by step(done, total)."""
-    with task_bar() as progress:
-        yield lambda done, total: progress(what, done, total)
-
-
-@contextmanager
-def task_bar() -> Iterator[Callable[[str, int, int], None]]:
-    """Progress bars on standard error, one for each thing that is being done."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console(), transient=False) as progress:
-        rows: dict[str, int] = {}
-
-        def step(what: str, done: int, total: int) -> None:
-            if what not in rows:
-                rows[what] = progress.add_task(what, total=total)
-            progress.update(rows[what], completed=done, total=total)
-
-        yield step
-
-
-@contextmanager
-def training_bar() -> Iterator[tuple[Callable[[int, int], None], Callable, Callable[[str], None]]]:
-    """A bar with images a second and the time left, and a line for every epoch above it: (opening, watch, tell)."""
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
-    columns = (
-        *(TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:.0f} %")),
-        *(TextColumn("{task.fields[rate]:.0f} images/s"), TimeElapsedColumn(), TimeRemainingColumn()),
-    )
-    with Progress(*columns, console=console()) as progress:
-        row = progress.add_task("reading pictures", total=None, rate=0.0)
-
-        def opening(done: int, total: int) -> None:
-            progress.update(row, completed=done, total=total)
-
-        def watch(at) -> None:
-            if at.row:
-                progress.print(epoch_line(at.row))
-            rate = {} if at.row else {"rate": at.images_per_s}
-            progress.update(
-                row,
-                description="trained" if at.step == at.steps else f"epoch {at.epoch + 1}",
-                completed=at.step,
-                total=at.steps,
-                **rate,
-            )
-
-        yield opening, watch, progress.print
-
-
-def epoch_line(row: dict) -> str:
-    """One epoch in a line: what was minimised and, when measured, how often a changed picture found itself."""
-    terms = ", ".join(
-        f"{name} {row[name]:.3f}" for name in ("reconstruct", "swap", "contrast_motif", "contrast_colour")
-    )
-    line = f"epoch {row['epoch']}: {terms}; {row['images_per_s']:.0f} images/s"
-    if "val_phone_photo" in row:
-        found = ", ".join(f"{name} {row[f'val_{name}']:.2f}" for name in ("phone_photo", "recoloured", "shuffled"))
-        line += f"\n  val R@1: {found}; active units: motif {row['active_motif']}, colour {row['active_colour']}"
-    return line
-
-
-def print_hits(hits: list) -> None:
+def print_hits(hits: list, predicted: dict[str, tuple[str, float]]) -> None:
     from rich.console import Console
     from rich.table import Table
 
@@ -398,17 +328,9 @@ def print_hits(hits: list) -> None:
     table.add_column("key", overflow="fold")
     for rank, hit in enumerate(hits, 1):
         figures = (f"{value:.3f}" for value in (hit.score, hit.motif, hit.colour))
-        table.add_row(str(rank), *figures, hit.cluster or "", hit.key)
+        thought = f"{predicted[hit.key][0]}? {predicted[hit.key][1]:.2f}" if hit.key in predicted else ""
+        table.add_row(str(rank), *figures, hit.cluster or thought, hit.key)
     Console(highlight=False, markup=False).print(table if hits else "nothing found")
-
-
-def print_json(document: object) -> None:
-    print(json.dumps(document, indent=1, ensure_ascii=False))
-
-
-def tell_bad(bad) -> None:
-    for one in bad:
-        console().print(f"skipped {one.key}: {one.reason}")
 
 
 def main() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict
@@ -12,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from saree_vae.errors import SareeError
+
+from .showing import print_json, print_table, print_text, words
 
 # Everything heavy is imported inside the commands: `--help` must answer at once.
 if TYPE_CHECKING:
@@ -275,30 +276,3 @@ def step_line(opened: nx.MultiDiGraph, step: Step, clusters: dict[str, int]) -> 
 def names(evidence: Iterable[Evidence]) -> str:
     found = Counter({one.name: one.clusters for one in evidence})
     return ", ".join(f"{name} ({count})" for name, count in found.items()) or "nothing"
-
-
-def words(name: str) -> str:
-    return name.replace("_", " ")
-
-
-def print_table(header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(box=None, header_style="bold", show_header=any(header))
-    for name in header:
-        table.add_column(name, overflow="fold")
-    for row in rows:
-        table.add_row(*row)
-    if table.row_count:
-        Console(highlight=False, markup=False).print(table)
-
-
-def print_text(text: str) -> None:
-    from rich.console import Console
-
-    Console(highlight=False, markup=False, soft_wrap=True).print(text)  # an address must not be broken
-
-
-def print_json(document: object) -> None:
-    print(json.dumps(document, indent=1, ensure_ascii=False))

@@ -14,10 +14,12 @@ from rich.console import Console
 
 from saree_vae import checkpoint, config, data, evaluate, indexing, loom, report, sheets, train, views
 from saree_vae.encoding import decode, encode, shrunk
+from saree_vae.errors import SareeError
 from saree_vae.files import atomic_write
 from saree_vae.index import LatentIndex
 
-from .cli import bar, task_bar, tell_bad, training_bar
+from . import crafts, knowledge
+from .showing import bar, task_bar, tell_bad, training_bar
 
 PICTURES = 700  # drawn when no data is given
 SEEN = 18_000  # pictures that training sees, over all its epochs: what fits into a few minutes on 2 cores
@@ -50,6 +52,7 @@ def run(where: Path | None, out: Path, console: Console) -> None:
     with bar("indexing") as step:
         indexed = indexing.index(loaded, dataset, out / "catalogue", progress=step)
     tell_bad(indexed.bad)
+    named = where != out / "data" and _head(loaded, dataset, out / "head", console)
     console.print("4/5 measuring", style="bold")
     with task_bar() as progress:
         results = evaluate.evaluate(loaded, dataset, ("all",), progress=progress)
@@ -57,7 +60,7 @@ def run(where: Path | None, out: Path, console: Console) -> None:
         temporary.write_text(json.dumps(results, indent=1), encoding="utf-8")
     evaluate.write_model_card(loaded, dataset, results)
     console.print("5/5 report", style="bold")
-    steps = _next_steps(where, out, dataset)
+    steps = _next_steps(where, out, dataset, named)
     pictures = _pictures(loaded, dataset, out / "catalogue")
     report.write_report(
         out / "report.html",
@@ -88,6 +91,19 @@ def _trained(dataset: data.DataSet, folder: Path) -> checkpoint.Run:
     with training_bar() as (opening, watch, tell):
         train.train(settings, dataset, folder, resume=folder.exists(), opening=opening, watch=watch, tell=tell)
     return checkpoint.load(folder)
+
+
+def _head(run: checkpoint.Run, dataset: data.DataSet, folder: Path, console: Console) -> bool:
+    """A head that names craft clusters, if the labels are names of some; whether there is one."""
+    if not any(item.cluster for item in dataset.items):
+        return False
+    try:
+        with task_bar() as progress:
+            crafts.write(run, dataset, folder, knowledge.graph(None), skip_unknown=True, progress=progress)
+    except SareeError as error:
+        console.print(f"no head that names craft clusters: {error}")
+        return False
+    return True
 
 
 def _pictures(run: checkpoint.Run, dataset: data.DataSet, catalogue: Path) -> dict[str, tuple[str, str, bytes]]:
@@ -179,7 +195,7 @@ def _notes(dataset: data.DataSet, indexed: indexing.Indexed) -> list[str]:
     return notes
 
 
-def _next_steps(where: Path, out: Path, dataset: data.DataSet) -> list[tuple[str, str]]:
+def _next_steps(where: Path, out: Path, dataset: data.DataSet, named: bool) -> list[tuple[str, str]]:
     picture = (dataset.of("test") or dataset.items)[0].path
     steps = {
         "the same design in other colours": (
@@ -202,6 +218,8 @@ def _next_steps(where: Path, out: Path, dataset: data.DataSet) -> list[tuple[str
             "runs/textiles",
         ),
     }
+    if named:
+        steps = {"which craft it comes from, and why": ("predict", out / "head", "--why", picture)} | steps
     # As it was called: without an activated environment the bare name is not found.
     me = sys.argv[0] if Path(sys.argv[0]).name == "saree-vae" else "saree-vae"
     return [(what, shlex.join([me, *map(str, words)])) for what, words in steps.items()]

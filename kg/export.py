@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from datetime import datetime, timezone
 from pathlib import Path
 from urllib.parse import quote
 
@@ -116,6 +117,46 @@ def _statement(a: str, b: str, kind: str, data: dict) -> dict:
         **{f"kg:{name}": data[name] for name in ("confidence", "file", "row")},
         **{f"kg:{name}": data[name] for name in more if data.get(name)},
     }
+
+
+def predicted(
+    graph: nx.MultiDiGraph,
+    statements: Iterable[tuple[str, str, str, float]],
+    *,
+    model: str,
+    when: datetime | None = None,
+) -> str:
+    """Predictions as JSON-LD, apart from the facts: each a statement with its probability, model, graph and picture.
+
+    As in `jsonld` a statement is a crm:E13_Attribute_Assignment, here of a type (P2) to what is pictured; who made it
+    is the model (prov:wasAssociatedWith), as SILKNOW keeps its predictions.
+
+    Args:
+        statements: (name of the picture, SHA-256 of its file, node of a cluster or group, probability).
+        model: fingerprint; when: now, if not said.
+    """
+    at = (when or datetime.now(timezone.utc)).isoformat(timespec="seconds")
+    digest = graph_hash(graph)
+    found = [
+        {
+            "@id": f"{BASE}prediction/{sha256}/{model[:16]}/{digest[:16]}/{quote(node, safe=':')}",
+            "@type": ["crm:E13_Attribute_Assignment", "prov:Activity"],
+            "crm:P140_assigned_attribute_to": {
+                "@id": f"urn:sha256:{sha256}",
+                "@type": "crm:E36_Visual_Item",
+                "rdfs:label": name,
+            },
+            "crm:P177_assigned_property_of_type": {"@id": "crm:P2_has_type"},
+            "crm:P141_assigned": {"@id": _iri(node)},
+            "kg:probability": probability,
+            "prov:wasAssociatedWith": {"@id": f"{BASE}model/{model}", "@type": "prov:SoftwareAgent"},
+            "prov:endedAtTime": {"@value": at, "@type": "http://www.w3.org/2001/XMLSchema#dateTime"},
+            "kg:graph_hash": digest,
+        }
+        for name, sha256, node, probability in statements
+    ]
+    context = _CONTEXT | {"prov": "http://www.w3.org/ns/prov#"}
+    return json.dumps({"@context": context, "@graph": found}, ensure_ascii=False, indent=1) + "\n"
 
 
 def _iri(node: str) -> str:

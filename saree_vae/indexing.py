@@ -60,7 +60,7 @@ def index(
     widths = {"motif_dim": run.config.model.motif_dim, "colour_dim": run.config.model.colour_dim}
     LatentIndex(**widths)  # says now, not after minutes, where FAISS is missing
     with Catalogue.create(folder, fingerprint=run.fingerprint, crops=crops, **widths) as catalogue:
-        _keep_model(run, folder / MODEL)
+        keep_model(run, folder / MODEL)
         labels = catalogue.labels()
         # Where a label was corrected the picture counts as changed, whatever its file says.
         same = {item.key for item in dataset.items if labels.get(item.key) == _labels(item)}
@@ -185,7 +185,8 @@ def _labels(item: Item) -> tuple[str, str | None, str | None, dict[str, str]]:
     return str(item.path.absolute()), item.cluster, item.item_id, item.metadata | known
 
 
-def _keep_model(run: Run, folder: Path) -> None:
+def keep_model(run: Run, folder: Path) -> None:
+    """Copy a run's model, so that what was made with it can be moved and used anywhere; one that is there stays."""
     for name in ("config.yaml", "model.safetensors"):
         if not (folder / name).exists():
             with atomic_write(folder / name) as temporary:

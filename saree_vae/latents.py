@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,6 +52,13 @@ class Latents:
         """Where each picture's rows begin, rising from 0: one for every run of equal keys."""
         keys = np.array(self.keys, dtype=str)
         return np.flatnonzero(np.r_[True, keys[1:] != keys[:-1]][: len(keys)])
+
+    def of(self, pictures: Sequence[int] | np.ndarray) -> Latents:
+        """The rows of some pictures, by their numbers in the order of `starts`."""
+        ends = np.r_[self.starts[1:], len(self)]
+        rows = np.concatenate([np.arange(self.starts[i], ends[i]) for i in pictures] or [np.zeros(0, int)])
+        boxes = None if self.boxes is None else self.boxes[rows]
+        return Latents(tuple(self.keys[row] for row in rows), self.mu[rows], self.sigma[rows], self.motif_dim, boxes)
 
     def embedding(self) -> np.ndarray:
         """Unit motif and unit colour side by side, (N, D) float32: what the index stores."""

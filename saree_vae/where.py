@@ -15,14 +15,16 @@ no others; a text compares as text, by code point. An item without a value in a 
 matches `!=`, `not in`, `not` and `== ''`, and never `==` anything else nor `<`, `<=`, `>`, `>=`.
 
 `technique ~ 'ikat'` means: of a cluster that has ikat or anything narrower, says somebody who knows crafts. Who that is
-comes by `Where.answered`; until then such an expression has no SQL.
+comes by `Where.answered`, and with them, if wanted, which items are thought to be of which cluster; until then such an
+expression has no SQL.
 """
 
 from __future__ import annotations
 
 import difflib
+import json
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -47,9 +49,15 @@ class Where:
         """Whether it holds a `~`, to be answered before it can be SQL."""
         return any(comparison.operator == "~" for comparison in _comparisons(self.tree))
 
-    def answered(self, clusters: Callable[[str, str], Collection[str]]) -> Where:
-        """The same with every `kind ~ 'term'` turned into `cluster in (...)` by clusters(kind, term)."""
-        return Where(self.text, _answered(self.tree, clusters))
+    def answered(
+        self, clusters: Callable[[str, str], Collection[str]], predicted: Mapping[str, str] | None = None
+    ) -> Where:
+        """The same with every `kind ~ 'term'` turned into `cluster in (...)` by clusters(kind, term).
+
+        Args:
+            predicted: what items without a cluster are thought to be, by key: those match as well.
+        """
+        return Where(self.text, _answered(self.tree, clusters, predicted or {}))
 
     def sql(self, known: Collection[str] | None = None) -> tuple[str, list[str | int | float]]:
         """A condition on the table `items` (metadata a JSON object of texts), and its parameters.
@@ -109,6 +117,8 @@ _OPERATORS = {
     ">": ("({x} <> '' AND {x} > ?)", "{n} > ?"),
     ">=": ("({x} <> '' AND {x} >= ?)", "{n} >= ?"),
     "in": ("{x} IN ({marks})", "{n} IN ({marks})"),
+    # A list in JSON, which may be longer than SQLite takes parameters; nobody types it.
+    "among": ("{x} IN (SELECT value FROM json_each({marks}))", ""),
 }
 # SQLite gives a comparison with a CAST a number's affinity: a text that wholly looks like a number becomes one, and
 # any other text stays a text, which is greater than every number. (CAST alone would read '12abc' as 12.)
@@ -134,14 +144,21 @@ def _sql(tree: Comparison | Joined | Negated, parameters: list) -> str:
     return "(" + " OR ".join(sides or ["0"]) + ")"
 
 
-def _answered(tree: Comparison | Joined | Negated, clusters: Callable[[str, str], Collection[str]]):
+def _answered(
+    tree: Comparison | Joined | Negated,
+    clusters: Callable[[str, str], Collection[str]],
+    predicted: Mapping[str, str],
+) -> Comparison | Joined | Negated:
     if isinstance(tree, Negated):
-        return Negated(_answered(tree.part, clusters))
+        return Negated(_answered(tree.part, clusters, predicted))
     if isinstance(tree, Joined):
-        return Joined(tree.word, tuple(_answered(part, clusters) for part in tree.parts))
+        return Joined(tree.word, tuple(_answered(part, clusters, predicted) for part in tree.parts))
     if tree.operator != "~":
         return tree
-    return Comparison("cluster", "in", tuple(clusters(tree.column, *tree.values)), tree.at)
+    names = clusters(tree.column, *tree.values)
+    labelled = Comparison("cluster", "in", tuple(names), tree.at)
+    keys = [key for key, cluster in predicted.items() if cluster in names]
+    return Joined("OR", (labelled, Comparison("key", "among", (json.dumps(keys),), tree.at))) if keys else labelled
 
 
 def _filled(template: str, column: str, values: list, parameters: list) -> str:

@@ -229,3 +229,15 @@ def test_what_is_asked_of_the_graph_is_answered_by_clusters():
     items = [{"cluster": name} for name in ("patola", "sambalpuri", "ilkal", "paithani", None)]
     found = table(items).execute(f"SELECT key FROM items WHERE {condition}", parameters).fetchall()
     assert [int(key) for (key,) in found] == [3, 4]  # nothing is known of the last: it is not in a list of ikats
+
+
+def test_what_is_predicted_of_pieces_without_a_label_matches_too():
+    items = [{"cluster": name} for name in ("patola", "ilkal", None, None, None)]
+    predicted = {"2": "patola", "3": "ilkal"}
+    where = parse("technique ~ 'ikat'").answered(lambda kind, term: ["patola"], predicted)
+    condition, parameters = where.sql(())
+    found = table(items).execute(f"SELECT key FROM items WHERE {condition}", parameters).fetchall()
+    assert [int(key) for (key,) in found] == [0, 2]
+    many = {str(key): "patola" for key in range(40_000)}  # more than SQLite takes parameters
+    condition, parameters = parse("not technique ~ 'ikat'").answered(lambda kind, term: ["patola"], many).sql(())
+    assert table(items).execute(f"SELECT key FROM items WHERE {condition}", parameters).fetchall() == []

@@ -1,0 +1,326 @@
+"""Fitting a craft-cluster head to latents and labels: what it learns from, how it is trained, how it is checked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+import networkx as nx
+import numpy as np
+import torch
+import torch.nn.functional as F
+from scipy.optimize import minimize_scalar
+from scipy.sparse import coo_matrix, diags
+from sklearn.neighbors import NearestNeighbors
+from torch import Tensor
+
+from saree_vae.errors import SareeError
+from saree_vae.latents import Latents
+
+from .graph import resolve
+from .head import Head, Knowledge, Network, embedded, knowledge, never_shown, shown
+
+STEPS, FEWEST_STEPS, PASSES = 2500, 600, 200  # of BATCH latents: PASSES over the pictures, within these bounds
+BATCH = 128
+LEARNING_RATE, WEIGHT_DECAY, WARMUP = 3e-3, 0.02, 50
+BY_GRAPH = 0.5  # weight of naming the cluster by the graph alone: without it the direct path does all the work
+ATTRIBUTES = 1.0  # weight of telling what is to be seen
+HELD_OUT = 5  # one in so many clusters is held out to set what a cluster never shown gets
+CLUSTERS = 10  # fewer than this are too few to hold some out
+NEIGHBOURS, SPREAD, ROUNDS, WARMTH = 20, 0.95, 50, 0.1  # of spreading labels, see `spread`
+FEW = 20  # labelled pictures of a cluster, on average
+UNLABELLED = 0.5  # share of training that pictures without a label get at most
+LONELY = 0.01  # share of checked pictures that are called unlike anything
+
+Progress = Callable[[int, int], None]
+
+
+def fit(
+    latents: Latents,
+    labels: Mapping[str, str | None],
+    splits: Mapping[str, str],
+    graph: nx.MultiDiGraph,
+    *,
+    model: str,
+    crops: int = 0,
+    by_graph: bool = True,
+    unlabelled: bool | None = None,
+    skip_unknown: bool = False,
+    seed: int = 0,
+    tell: Callable[[str], None] = print,
+    progress: Progress | None = None,
+) -> Head:
+    """Fit a head on the pictures of the train split, and calibrate and check it on those of val.
+
+    Labels are names of clusters as `graph.resolve` takes them. A label that the facts call a control, such as
+    "pattern_striped", is no cluster, but teaches what stripes look like. Where labels are few, pictures of the train
+    split that have none learn from their neighbours (`spread`).
+
+    Args:
+        latents: one or more rows for each picture.
+        labels, splits: by key of the latents: train, val or test; test pictures are not looked at.
+        model: fingerprint of the run that made the latents; crops: regions of a picture it was asked for.
+        by_graph: False leaves the graph out, to measure what it is worth.
+        unlabelled: whether pictures without a label count; None is where there are fewer than FEW labelled ones for
+            each cluster: with many they cost more than they bring, as they may be of no cluster that is known.
+        skip_unknown: take a label that the graph does not know for none, instead of stopping.
+
+    Raises:
+        SareeError: labels the graph does not know, fewer than two clusters, or latents that are not finite.
+    """
+    if not (np.isfinite(latents.mu).all() and np.isfinite(latents.sigma).all()):
+        raise SareeError("latents must be finite numbers")
+    starts = latents.starts
+    keys = [latents.keys[start] for start in starts]
+    split = np.array([splits[key] for key in keys])
+    meant, controls = _resolved(graph, labels, skip_unknown, tell)
+    named = np.array([meant.get(labels.get(key) or "", "") for key in keys], dtype=str)
+    ids = sorted(set(named[split == "train"].tolist()) - {"", *controls})
+    if len(ids) < 2:
+        what = f"only {ids[0]}" if ids else "none"
+        raise SareeError(f"a head needs pictures of two clusters or more in the train split; the labels name {what}")
+    about = knowledge(graph, [*ids, *never_shown(graph, ids)])
+    shows = [*about.shows[: len(ids)], *(shown(graph, f"label:{name}", about.attributes) for name in controls)]
+    if not by_graph:
+        about = replace(about, shows=np.zeros_like(about.shows), vectors=np.zeros_like(about.vectors))
+    number = {name: at for at, name in enumerate([*ids, *controls])}
+    owner = np.array([number.get(name, -1) for name in named])
+    shown_one, train, val = (owner >= 0) & (owner < len(ids)), split == "train", split == "val"
+    if unlabelled is None:
+        unlabelled = (train & shown_one).sum() < FEW * len(ids)
+    taught = _taught(latents, owner, train if unlabelled else train & (owner >= 0), np.stack(shows), len(ids))
+    held = np.random.default_rng(seed).permutation(len(ids))[::HELD_OUT] if len(ids) >= CLUSTERS and by_graph else []
+    count = _counter(progress, _steps(taught) * (2 if len(held) else 1))
+    offset = 0.0
+    if len(held):
+        asked = np.flatnonzero((train & np.isin(owner, held)) | (val & shown_one & ~np.isin(owner, held)))
+        trial = _train(_without(taught, held), about, len(ids), seed, by_graph, count)
+        offset = _offset(trial, about, latents.of(asked), owner[asked], held)
+    whole, pieces = embedded(latents), np.flatnonzero(train & shown_one)
+    head = Head(
+        network=_train(taught, about, len(ids), seed, by_graph, count),
+        knowledge=about,
+        model=model,
+        motif_dim=latents.motif_dim,
+        crops=crops,
+        counts=tuple(np.bincount(owner[pieces], minlength=len(ids)).tolist()),
+        temperature=1.0,
+        offset=offset,
+        checked=np.zeros((0, 2), np.float32),
+        keys=tuple(keys[i] for i in pieces),
+        owners=owner[pieces],
+        pieces=whole[pieces],
+        lonely=-1.0,
+    )
+    asked = np.flatnonzero(val & shown_one)
+    return _checked(head, latents.of(asked), owner[asked], whole[asked], tell)
+
+
+def _resolved(
+    graph: nx.MultiDiGraph, labels: Mapping[str, str | None], skip_unknown: bool, tell: Callable[[str], None]
+) -> tuple[dict[str, str], list[str]]:
+    """What each label stands for: the id of a cluster, or itself if it is a control; and the controls."""
+    found, controls, wrong = {}, [], []
+    for label in sorted({label for label in labels.values() if label}):
+        role = graph.nodes.get(f"label:{label}", {}).get("role")
+        if role == "unlabelled":
+            continue
+        if role == "control":
+            found[label] = label
+            controls.append(label)
+            continue
+        try:
+            found[label] = resolve(graph, label).removeprefix("cluster:")
+        except SareeError as error:
+            wrong.append(str(error))
+    if wrong and not skip_unknown:
+        raise SareeError(
+            f"{len(wrong)} of {len(found) + len(wrong)} labels are not in the graph: {'. '.join(wrong)}. Mend them, "
+            "or leave their pictures without a label: --skip-unknown"
+        )
+    for message in wrong:
+        tell(f"{message}; its pictures count as having no label")
+    return found, controls
+
+
+@dataclass(frozen=True)
+class Taught:
+    """What N pictures teach: C classes are S clusters, then labels that show an attribute but are no craft.
+
+    Attributes:
+        mu, sigma, of: latents (R, D), and the number of the picture that each is of, (R,).
+        targets: (N, C) probabilities of classes; shows: (C, A) as `Knowledge.shows`.
+        weights: (N,) how often a picture is looked at.
+    """
+
+    mu: Tensor
+    sigma: Tensor
+    of: np.ndarray
+    targets: Tensor
+    shows: Tensor
+    weights: np.ndarray
+
+
+def _taught(latents: Latents, owner: np.ndarray, used: np.ndarray, shows: np.ndarray, clusters: int) -> Taught:
+    pictures = np.flatnonzero(used)
+    of_class = owner[pictures]
+    labelled = of_class >= 0
+    targets = np.zeros((len(pictures), len(shows)))
+    targets[labelled, of_class[labelled]] = 1
+    weights = labelled.astype(float)
+    if not labelled.all():
+        guessed = spread(embedded(latents.of(pictures)), targets[:, :clusters])[~labelled]
+        targets[~labelled, :clusters] = guessed
+        most = UNLABELLED / (1 - UNLABELLED) * labelled.sum()
+        weights[~labelled] = guessed.max(1) * min(1.0, most / max(guessed.max(1).sum(), 1e-12))
+    chosen = latents.of(pictures)
+    of = np.repeat(np.arange(len(pictures)), np.diff(np.r_[chosen.starts, len(chosen)]))
+    mu, sigma, targets, shows = (torch.from_numpy(x).float() for x in (chosen.mu, chosen.sigma, targets, shows))
+    return Taught(mu, sigma, of, targets, shows, weights)
+
+
+def _without(taught: Taught, held: np.ndarray) -> Taught:
+    """The same without the pictures that are, or are thought to be, of some classes."""
+    gone = np.isin(taught.targets.argmax(1).numpy(), held)
+    targets = taught.targets.clone()
+    targets[:, held] = 0
+    return replace(taught, targets=targets, weights=np.where(gone, 0.0, taught.weights))
+
+
+def spread(embedding: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """Labels for pictures that have none, from those of their neighbours, and theirs, (N, K) probabilities.
+
+    F <- SPREAD * S F + (1 - SPREAD) * targets, with S the normalised likeness of each picture's NEIGHBOURS nearest
+    (Zhou et al. 2004, "Learning with local and global consistency"); then every class is given the same mass, and what
+    is likely is made likelier. A picture that no label reaches gets zeros.
+
+    Args:
+        embedding: unit rows, (N, D); targets: (N, K), rows of zeros where there is no label.
+    """
+    near = min(NEIGHBOURS, len(embedding) - 1)
+    distance, index = NearestNeighbors(n_neighbors=near + 1).fit(embedding).kneighbors(embedding)
+    rows = np.repeat(np.arange(len(embedding)), near + 1)
+    likeness = np.exp(-(distance.ravel() ** 2) / 2 / WARMTH)  # of cosine c: exp((c - 1) / WARMTH)
+    likeness[rows == index.ravel()] = 0
+    links = coo_matrix((likeness, (rows, index.ravel())), shape=(len(embedding),) * 2).tocsr()
+    links = (links + links.T) / 2
+    scale = diags(np.asarray(links.sum(1)).ravel().clip(1e-12) ** -0.5)
+    links, found = scale @ links @ scale, targets.copy()
+    for _ in range(ROUNDS):
+        found = SPREAD * (links @ found) + (1 - SPREAD) * targets
+    found = (found / found.sum(0).clip(1e-12)) ** 2
+    return found / found.sum(1, keepdims=True).clip(1e-300)
+
+
+def _steps(taught: Taught) -> int:
+    return int(np.clip(PASSES * len(taught.weights) / BATCH, FEWEST_STEPS, STEPS))
+
+
+def _train(
+    taught: Taught, about: Knowledge, clusters: int, seed: int, by_graph: bool, count: Callable[[], None]
+) -> Network:
+    """Cross-entropy of the two paths together and of the graph's alone, and of the attributes.
+
+    Clusters are as unequal as pictures of them: the logits are raised by the log of each one's share in training, and
+    not in use, which is best for the mean over clusters (logit adjustment, Menon et al. 2021, arXiv:2007.07314).
+    """
+    torch.manual_seed(seed)
+    draw = np.random.default_rng(seed)
+    network = Network(taught.mu.shape[1], clusters, len(about.attributes), len(about.columns))
+    network.mean.copy_(taught.mu.mean(0))
+    network.std.copy_(taught.mu.std(0).clamp(min=1e-6))
+    adam = torch.optim.AdamW(network.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
+    steps = _steps(taught)
+    weights = taught.weights[taught.of] / np.bincount(taught.of)[taught.of]
+    ends = np.cumsum(weights / weights.sum())
+    mass = torch.from_numpy(taught.weights).float() @ taught.targets  # (C,)
+    prior = mass[:clusters].clamp(min=1e-6).div(mass.sum()).log()
+    knows = (~taught.shows.isnan()).float()  # (C, A)
+    shows, vectors = (torch.from_numpy(x[:clusters]) for x in (about.shows, about.vectors))
+    for step in range(steps):
+        for group in adam.param_groups:
+            group["lr"] = LEARNING_RATE * min(1.0, (step + 1) / WARMUP) * 0.5 * (1 + np.cos(np.pi * step / steps))
+        rows = np.searchsorted(ends, draw.random(BATCH)).clip(max=len(ends) - 1)
+        target = taught.targets[taught.of[rows]]  # (B, C)
+        z = taught.mu[rows] + taught.sigma[rows] * torch.randn(BATCH, taught.mu.shape[1])
+        seen = network(z)
+        known = network.by_graph(seen, shows, vectors) if by_graph else torch.zeros(())
+        loss = _cross_entropy(seen.direct + known + prior, target[:, :clusters])
+        if by_graph:
+            loss = loss + BY_GRAPH * _cross_entropy(known + prior, target[:, :clusters])
+            loss = loss + ATTRIBUTES * _attribute_loss(seen.attributes, target / mass.clamp(min=1e-6), taught, knows)
+        adam.zero_grad()
+        loss.backward()
+        adam.step()
+        count()
+    return network.eval()
+
+
+def _cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
+    return -(target * logits.log_softmax(1)).sum(1).mean()
+
+
+def _attribute_loss(logits: Tensor, share: Tensor, taught: Taught, knows: Tensor) -> Tensor:
+    """Binary cross-entropy of attributes, every class counting alike; what is not known of a class does not count."""
+    weight = share @ knows  # (B, A)
+    wanted = share @ ((taught.shows.nan_to_num() + knows) / 2) / weight.clamp(min=1e-12)
+    each = F.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
+    return (weight * each).sum() / weight.sum().clamp(min=1e-12)
+
+
+@torch.inference_mode()
+def _offset(network: Network, about: Knowledge, latents: Latents, owner: np.ndarray, held: np.ndarray) -> float:
+    """What a cluster never shown gets in place of a direct logit, set on clusters `held` out of this network's fit.
+
+    The one with which pictures of clusters held out and of the others are recognised alike often: the largest harmonic
+    mean of both accuracies (Chao et al. 2016, arXiv:1605.04253).
+    """
+    seen = network(torch.from_numpy(latents.mu))
+    shows, vectors = (torch.from_numpy(x[: seen.direct.shape[1]]) for x in (about.shows, about.vectors))
+    known, out = network.by_graph(seen, shows, vectors).numpy(), np.isin(np.arange(len(shows)), held)
+    sizes = np.diff(np.r_[latents.starts, len(latents)])[:, None]
+    best, score = 0.0, -1.0
+    for offset in np.arange(-15.0, 15.1, 0.25):
+        logits = torch.from_numpy(known + np.where(out, offset, seen.direct)).log_softmax(1).numpy()
+        right = (np.add.reduceat(logits, latents.starts) / sizes).argmax(1) == owner
+        accuracies = [right[np.isin(owner, held) == part].mean() if len(right) else 0.0 for part in (True, False)]
+        harmonic = 2 * np.prod(accuracies) / max(sum(accuracies), 1e-12)
+        if harmonic > score:
+            best, score = float(offset), harmonic
+    return best
+
+
+def _checked(head: Head, latents: Latents, right: np.ndarray, whole: np.ndarray, tell: Callable[[str], None]) -> Head:
+    """Set the temperature, what is unlike anything, and the record of answers, on labelled pictures of val.
+
+    Args:
+        right: (V,) the number of each picture's cluster; whole: (V, D) as `embedded`.
+    """
+    if not len(right):
+        tell("no labelled picture in the val split: probabilities are not calibrated, and no answer is sure enough")
+        return head
+    scores = torch.from_numpy(head.log_probabilities(latents))
+
+    def surprise(temperature: float) -> float:
+        return float(F.nll_loss((scores / temperature).log_softmax(1), torch.from_numpy(right)))
+
+    temperature = float(minimize_scalar(surprise, bounds=(0.2, 10.0), method="bounded").x)
+    p = (scores / temperature).softmax(1).numpy()
+    return replace(
+        head,
+        temperature=temperature,
+        checked=np.stack([p.max(1), p.argmax(1) == right], 1).astype(np.float32),
+        lonely=float(np.quantile((whole @ head.pieces.T).max(1), LONELY)),
+    )
+
+
+def _counter(progress: Progress | None, total: int) -> Callable[[], None]:
+    done = 0
+
+    def count() -> None:
+        nonlocal done
+        done += 1
+        if progress and (done % 20 == 0 or done == total):
+            progress(done, total)
+
+    return count
