@@ -271,7 +271,7 @@ def evaluate(
     run: RunArgument,
     data: DataOption,
     task: Annotated[
-        list[str] | None, typer.Option(help="retrieval, views, items, exchange, leakage, likelihood or all.")
+        list[str] | None, typer.Option(help="retrieval, views, items, exchange, leakage, likelihood, cluster or all.")
     ] = None,
     json_file: Annotated[
         Path | None, typer.Option("--json", metavar="FILE", help="Also write the figures here.")
@@ -279,17 +279,29 @@ def evaluate(
     seed: SeedOption = 0,
     device: DeviceOption = "auto",
 ) -> None:
-    """Measure a run on the test split, beside colour histogram, LBP, both and PCA; writes the run's model card."""
+    """Measure a run on the test split, beside colour histogram, LBP, both and PCA; writes the run's model card.
+
+    The task 'cluster' fits a head that names craft clusters, and measures it beside the same latents without one.
+    """
     from saree_vae import evaluate as measuring
     from saree_vae.files import atomic_write
 
     loaded, dataset = run_and_data(run, data, device)
     with task_bar() as progress:
-        results = measuring.evaluate(loaded, dataset, tuple(task or ["all"]), seed=seed, progress=progress)
+        more = {"cluster": lambda measured: crafts.measured(loaded, measured, seed=seed, progress=progress)}
+        results = measuring.evaluate(loaded, dataset, tuple(task or ["all"]), seed=seed, progress=progress, more=more)
     if json_file:
         with atomic_write(json_file) as temporary:
             temporary.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     print(measuring.markdown(results))
+    named = results["tasks"].get("cluster", {})
+    if "confusion" in named:
+        from kg.measure import confusion_picture
+        from saree_vae import sheets
+
+        print("\n".join(crafts.cluster_lines(named)))
+        sheets.save(confusion_picture(named["confusion"]), run / "confusion.png")
+        console().print(f"what was taken for what: {run / 'confusion.png'}")
     if results["data"]["seen"]:
         console().print(f"{results['data']['seen']} test pictures had been trained on, and were not measured")
     if "all" in (task or ["all"]):

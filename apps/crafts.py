@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -194,6 +194,47 @@ def fitted(
         **settings,
     )
     return head, bad
+
+
+def measured(run: Run, dataset: DataSet, *, seed: int, progress: Callable[[str, int, int], None]) -> dict:
+    """The task 'cluster' of `evaluate`: a head fitted on train and val, measured on the test split."""
+    from kg.graph import resolve
+    from kg.measure import measure
+    from saree_vae.encoding import encode_items
+
+    opened = graph(None)
+    try:
+        head, _ = fitted(run, dataset, opened, seed=seed, skip_unknown=True, progress=progress)
+    except SareeError as error:
+        return {"skipped": f"No head could be fitted: {error}."}
+
+    def cluster(label: str | None) -> str:
+        try:
+            return resolve(opened, label or "").removeprefix("cluster:")
+        except SareeError:
+            return ""
+
+    latents, bad = encode_items(
+        run, dataset.of("test"), crops=CROPS, progress=lambda done, total: progress("encoding test", done, total)
+    )
+    unreadable = {one.key for one in bad}
+    asked = [cluster(item.cluster) for item in dataset.of("test") if item.key not in unreadable]
+    return measure(head, latents, asked, seed=seed)
+
+
+def cluster_lines(task: dict) -> Iterator[str]:
+    """What `measured` tells of the head alone, in Markdown: its answers, and its clusters, worst first."""
+    answers, told = task["answers"], []
+    for row in answers["levels"]:
+        right = f" (right {row['right']['value']:.0%})" if row["right"] else ""
+        told.append(f"{words(row['level'])} {row['share']['value']:.0%}{right}")
+    yield f"Answers where at most {answers['risk']:.0%} may be wrong: {', '.join(told)}.\n"
+    yield "| cluster | pictures | F1 | recall | most often taken for |"
+    yield "| --- | ---: | ---: | ---: | --- |"
+    for row in task["by_cluster"]:
+        figures = " | ".join(f"{row['figures'][name]['value']:.2f}" for name in ("F1", "recall"))
+        taken = f"{row['taken_for'][0]} ({row['taken_for'][1]})" if row["taken_for"] else ""
+        yield f"| {row['name']} | {row['n']} | {figures} | {taken} |"
 
 
 def require_labels(dataset: DataSet, items: Sequence[Item]) -> None:

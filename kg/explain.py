@@ -11,12 +11,12 @@ import numpy as np
 from saree_vae.latents import Latents
 
 from .graph import broader_terms, members, terms_of
-from .head import Head, Prediction
+from .head import Head, Prediction, shown
 from .queries import Difference, compare
 from .schema import TERM_KINDS
 
 TOLD = 6  # reasons at most
-LEAST = 1.05  # how many times likelier a reason must make a cluster to be told
+LEAST = 1.05  # how many times higher a reason must make the odds of a cluster to be told
 
 
 @dataclass(frozen=True)
@@ -83,10 +83,10 @@ def explain(head: Head, graph: nx.MultiDiGraph, latents: Latents, told: Predicti
         latents: those of the one picture that `told` is of.
     """
     name = told.clusters[0][0]
-    at, unseen = head.knowledge.clusters.index(name), name not in head.shown
+    at, unseen = head.knowledge.clusters.index(name), told.unseen
     p, whole = _odds(head, latents, at, unseen)
     without = {node: _odds(head, latents, at, unseen, {node}) for node in _speaking(head, graph, at)}
-    odds = {node: whole / less for node, (_, less) in without.items()}
+    odds = {node: float(np.exp(min(whole - less, 700.0))) for node, (_, less) in without.items()}  # 700: no overflow
     best = sorted((node for node in odds if odds[node] >= LEAST), key=lambda node: -odds[node])[:TOLD]
     strength = dict(zip(head.knowledge.attributes, head.attributes_seen(latents)[0].tolist(), strict=True))
     runner_up = told.clusters[1][0] if len(told.clusters) > 1 else None
@@ -107,9 +107,10 @@ def explain(head: Head, graph: nx.MultiDiGraph, latents: Latents, told: Predicti
 
 
 def _odds(head: Head, latents: Latents, at: int, unseen: bool, without: Iterable[str] = ()) -> tuple[float, float]:
-    """Probability and odds of a cluster, with some evidence left out."""
-    p = np.exp(head.log_probabilities(latents, unseen=unseen, without=without)[0])
-    return float(p[at]), float(p[at] / max(p.sum() - p[at], 1e-12))
+    """Probability and log-odds of a cluster, with some evidence left out."""
+    scores = head.log_probabilities(latents, unseen=unseen, without=without)[0]
+    others = np.logaddexp.reduce(np.delete(scores, at))  # not 1 - p, which rounds to 0 where a head is very sure
+    return float(np.exp(scores[at])), float(scores[at] - others)
 
 
 def _speaking(head: Head, graph: nx.MultiDiGraph, at: int) -> list[str]:
@@ -117,10 +118,17 @@ def _speaking(head: Head, graph: nx.MultiDiGraph, at: int) -> list[str]:
 
     What only leans on other clusters' evidence (`node_features`, step 5) has no fact to show, and is not told.
     """
-    known, owners = head.knowledge, members(graph, f"cluster:{head.knowledge.clusters[at]}")
-    shown = {node for node, value in zip(known.attributes, known.shows[at], strict=True) if value > 0}
-    terms = {above for owner in owners for term in terms_of(graph, owner) for above in broader_terms(graph, term)}
-    return [node for node in known.evidence if node in shown or node in terms]
+    known, cluster = head.knowledge, f"cluster:{head.knowledge.clusters[at]}"
+    # By the head and by the graph: the facts may have changed since it was fitted.
+    both = zip(known.attributes, known.shows[at], shown(graph, cluster, known.attributes), strict=True)
+    attributes = {node for node, fitted, now in both if fitted > 0 and now > 0}
+    terms = {
+        above
+        for owner in members(graph, cluster)
+        for term in terms_of(graph, owner)
+        for above in broader_terms(graph, term)
+    }
+    return [node for node in known.evidence if node in attributes or node in terms]
 
 
 def _path(graph: nx.MultiDiGraph, cluster: str, node: str) -> tuple[tuple[str, ...], tuple[Fact, ...]]:

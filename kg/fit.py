@@ -18,7 +18,7 @@ from saree_vae.errors import SareeError
 from saree_vae.latents import Latents
 
 from .graph import resolve
-from .head import Head, Knowledge, Network, embedded, knowledge, never_shown, shown
+from .head import WARMTH, Head, Knowledge, Network, embedded, knowledge, never_shown, require_finite, shown
 
 STEPS, FEWEST_STEPS, PASSES = 2500, 600, 200  # of BATCH latents: PASSES over the pictures, within these bounds
 BATCH = 128
@@ -27,9 +27,10 @@ BY_GRAPH = 0.5  # weight of naming the cluster by the graph alone: without it th
 ATTRIBUTES = 1.0  # weight of telling what is to be seen
 HELD_OUT = 5  # one in so many clusters is held out to set what a cluster never shown gets
 CLUSTERS = 10  # fewer than this are too few to hold some out
-NEIGHBOURS, SPREAD, ROUNDS, WARMTH = 20, 0.95, 50, 0.1  # of spreading labels, see `spread`
+NEIGHBOURS, SPREAD, ROUNDS = 20, 0.95, 50  # of spreading labels, see `spread`
 FEW = 20  # labelled pictures of a cluster, on average
 UNLABELLED = 0.5  # share of training that pictures without a label get at most
+VOTES = (0.0, 0.25, 0.5, 0.75, 1.0)  # weights of the nearest pieces' votes that are tried
 LONELY = 0.01  # share of checked pictures that are called unlike anything
 
 Progress = Callable[[int, int], None]
@@ -68,8 +69,7 @@ def fit(
     Raises:
         SareeError: labels the graph does not know, fewer than two clusters, or latents that are not finite.
     """
-    if not (np.isfinite(latents.mu).all() and np.isfinite(latents.sigma).all()):
-        raise SareeError("latents must be finite numbers")
+    require_finite(latents)
     starts = latents.starts
     keys = [latents.keys[start] for start in starts]
     split = np.array([splits[key] for key in keys])
@@ -104,6 +104,7 @@ def fit(
         motif_dim=latents.motif_dim,
         crops=crops,
         counts=tuple(np.bincount(owner[pieces], minlength=len(ids)).tolist()),
+        votes=0.0,
         temperature=1.0,
         offset=offset,
         checked=np.zeros((0, 2), np.float32),
@@ -228,7 +229,8 @@ def _train(
     draw = np.random.default_rng(seed)
     network = Network(taught.mu.shape[1], clusters, len(about.attributes), len(about.columns))
     network.mean.copy_(taught.mu.mean(0))
-    network.std.copy_(taught.mu.std(0).clamp(min=1e-6))
+    # Not below sigma: a dimension that the model left unused has one mu and much noise, which must not be blown up.
+    network.std.copy_(torch.maximum(taught.mu.std(0), taught.sigma.square().mean(0).sqrt()).clamp(min=1e-6))
     adam = torch.optim.AdamW(network.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
     steps = _steps(taught)
     weights = taught.weights[taught.of] / np.bincount(taught.of)[taught.of]
@@ -275,6 +277,9 @@ def _offset(network: Network, about: Knowledge, latents: Latents, owner: np.ndar
     The one with which pictures of clusters held out and of the others are recognised alike often: the largest harmonic
     mean of both accuracies (Chao et al. 2016, arXiv:1605.04253).
     """
+    parts = [np.isin(owner, held), ~np.isin(owner, held)]
+    if not all(part.any() for part in parts):  # no labelled picture in val
+        return 0.0
     seen = network(torch.from_numpy(latents.mu))
     shows, vectors = (torch.from_numpy(x[: seen.direct.shape[1]]) for x in (about.shows, about.vectors))
     known, out = network.by_graph(seen, shows, vectors).numpy(), np.isin(np.arange(len(shows)), held)
@@ -283,7 +288,7 @@ def _offset(network: Network, about: Knowledge, latents: Latents, owner: np.ndar
     for offset in np.arange(-15.0, 15.1, 0.25):
         logits = torch.from_numpy(known + np.where(out, offset, seen.direct)).log_softmax(1).numpy()
         right = (np.add.reduceat(logits, latents.starts) / sizes).argmax(1) == owner
-        accuracies = [right[np.isin(owner, held) == part].mean() if len(right) else 0.0 for part in (True, False)]
+        accuracies = [right[part].mean() for part in parts]
         harmonic = 2 * np.prod(accuracies) / max(sum(accuracies), 1e-12)
         if harmonic > score:
             best, score = float(offset), harmonic
@@ -291,7 +296,7 @@ def _offset(network: Network, about: Knowledge, latents: Latents, owner: np.ndar
 
 
 def _checked(head: Head, latents: Latents, right: np.ndarray, whole: np.ndarray, tell: Callable[[str], None]) -> Head:
-    """Set the temperature, what is unlike anything, and the record of answers, on labelled pictures of val.
+    """Set on labelled pictures of val: the weight of votes, the temperature, the record of answers, what is unlike all.
 
     Args:
         right: (V,) the number of each picture's cluster; whole: (V, D) as `embedded`.
@@ -299,15 +304,21 @@ def _checked(head: Head, latents: Latents, right: np.ndarray, whole: np.ndarray,
     if not len(right):
         tell("no labelled picture in the val split: probabilities are not calibrated, and no answer is sure enough")
         return head
-    scores = torch.from_numpy(head.log_probabilities(latents))
-
-    def surprise(temperature: float) -> float:
-        return float(F.nll_loss((scores / temperature).log_softmax(1), torch.from_numpy(right)))
-
-    temperature = float(minimize_scalar(surprise, bounds=(0.2, 10.0), method="bounded").x)
+    truth = torch.from_numpy(right)
+    found = []
+    for votes in VOTES:
+        scores = torch.from_numpy(replace(head, votes=votes).log_probabilities(latents))
+        tried = minimize_scalar(
+            lambda temperature, scores=scores: float(F.nll_loss((scores / temperature).log_softmax(1), truth)),
+            bounds=(0.2, 10.0),
+            method="bounded",
+        )
+        found.append((tried.fun, votes, float(tried.x), scores))
+    _, votes, temperature, scores = min(found, key=lambda one: one[0])
     p = (scores / temperature).softmax(1).numpy()
     return replace(
         head,
+        votes=votes,
         temperature=temperature,
         checked=np.stack([p.max(1), p.argmax(1) == right], 1).astype(np.float32),
         lonely=float(np.quantile((whole @ head.pieces.T).max(1), LONELY)),

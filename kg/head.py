@@ -1,12 +1,14 @@
 """The craft-cluster head: from a picture's latents to probabilities of clusters, by looks and by what the graph knows.
 
 Two paths add up to the logit of a cluster. One goes from the latent straight to the clusters that pictures were shown
-of. The other goes through the graph: the latent tells what is to be seen (visible attributes, terms of the craft), and
-the graph tells which clusters have it. Only the second needs no picture of a cluster, so it can name one never shown.
+of, by a network and by the votes of the labelled pieces that are most like it. The other goes through the graph: the
+latent tells what is to be seen (visible attributes, terms of the craft), and the graph tells which clusters have it.
+Only the second needs no picture of a cluster, so it can name one never shown.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -19,7 +21,7 @@ import torch
 import torch.nn.functional as F
 import yaml
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file
+from safetensors.torch import load as deserialise
 from safetensors.torch import save as serialise
 from scipy.stats import beta
 from torch import Tensor, nn
@@ -38,10 +40,13 @@ DROPOUT = 0.5
 SAMPLES = 8  # of z for each latent: half of them are the mirror images of the others
 RISK = 0.1  # share of answers that may be wrong
 CONFIDENCE = 0.9  # that the share of wrong answers is not above the risk
+ROUNDING = 1e-6  # of probabilities: beside others a picture gets nearly, not quite, the same as alone
 SHOWS = {"yes": 1.0, "sometimes": 0.0, "no": -1.0}
 LEVELS = ("cluster", *GROUP_LEVELS)
 NEAREST = 5  # labelled pieces that a prediction names
 BATCH = 2048  # latents at once
+WARMTH = 0.1  # a vote counts exp((cosine - 1) / WARMTH)
+FLOOR = 0.01  # of all votes, that every cluster gets: no piece near is no proof
 COLOUR = 0.5  # weight of the colour half where pieces are compared: a craft comes in many colours
 
 
@@ -168,6 +173,7 @@ class Prediction:
         clusters: the likeliest and their probabilities, the likeliest first.
         groups: at each level the likeliest group and its probability.
         never_shown: where it is no answer by cluster, clusters that no picture was shown of, by the graph alone.
+        unseen: whether such clusters competed for the answer.
         unlike: whether it is less like any labelled piece than nearly all pictures that were checked.
         nearest: the labelled pieces that are most like it.
     """
@@ -179,6 +185,7 @@ class Prediction:
     clusters: tuple[tuple[str, float], ...]
     groups: dict[str, tuple[str, float]]
     never_shown: tuple[tuple[str, float], ...]
+    unseen: bool
     unlike: bool
     nearest: tuple[Piece, ...]
 
@@ -191,7 +198,8 @@ class Head:
         model: fingerprint of the run whose latents it was fitted on.
         motif_dim: latent dimensions of the motif half; crops: regions of a picture, as it was fitted.
         counts: (S,) pictures of each cluster that it was fitted on.
-        temperature: by which logits are divided; offset: what a cluster never shown gets instead of a direct logit.
+        votes: weight of the log of the nearest pieces' votes; temperature: by which logits are then divided.
+        offset: what a cluster never shown gets instead of a direct logit.
         checked: (V, 2) probability of the likeliest cluster and whether it was right, on pictures of the val split.
         keys, owners, pieces: labelled pictures, their cluster as a number (P,) and their embedding (P, D).
         lonely: a picture whose nearest piece is less like it than this is unlike anything seen.
@@ -203,6 +211,7 @@ class Head:
     motif_dim: int
     crops: int
     counts: tuple[int, ...]
+    votes: float
     temperature: float
     offset: float
     checked: np.ndarray
@@ -239,7 +248,8 @@ class Head:
         """Calibrated log-probabilities, (N, S) for N pictures, or (N, K) with clusters that were never shown.
 
         Probabilities are averaged over z ~ N(mu, sigma): an uncertain latent gives a flatter answer. A picture's
-        regions are then joined by the mean of their log-probabilities.
+        regions are then joined by the mean of their log-probabilities, and the votes of the nearest pieces added,
+        except where clusters compete that have no piece.
 
         Args:
             without: nodes of evidence that are taken for not seen at all.
@@ -253,17 +263,18 @@ class Head:
                 f"the head takes latents of {len(self.network.mean)} dimensions, {self.motif_dim} of them motif; got "
                 f"{latents.mu.shape[1]} and {latents.motif_dim}"
             )
-        if not (np.isfinite(latents.mu).all() and np.isfinite(latents.sigma).all()):
-            raise SareeError(f"{latents.keys[0]}: latents must be finite numbers")
+        require_finite(latents)
         count = len(self.knowledge.clusters) if unseen else len(self.counts)
         rows = np.concatenate(
             [
                 self._rows(latents.mu[at : at + BATCH], flat * latents.sigma[at : at + BATCH], count, set(without))
-                for at in range(0, len(latents), BATCH)
+                for at in range(0, max(len(latents), 1), BATCH)
             ]
         )  # (R, K)
         sizes = np.diff(np.r_[latents.starts, len(rows)])
         joined = np.add.reduceat(rows, latents.starts, axis=0) / sizes[:, None]  # (N, K)
+        if self.votes and not unseen:
+            joined = joined + self.votes * self._votes(embedded(latents))
         return torch.log_softmax(torch.from_numpy(joined) / self.temperature, 1).numpy()
 
     @torch.inference_mode()
@@ -279,6 +290,15 @@ class Head:
         logits = direct + self.network.by_graph(seen, shows, vectors, kept)
         return (logits.log_softmax(-1).logsumexp(1) - np.log(SAMPLES)).double().numpy()
 
+    def _votes(self, embedding: np.ndarray) -> np.ndarray:
+        """Log of each shown cluster's share of the votes of the NEAREST labelled pieces, (N, S)."""
+        likeness = embedding @ self.pieces.T  # (N, P)
+        near = np.argsort(-likeness, axis=1, kind="stable")[:, :NEAREST]
+        weights = np.exp((np.take_along_axis(likeness, near, 1) - 1) / WARMTH)
+        votes = np.zeros((len(embedding), len(self.counts)))
+        np.add.at(votes, (np.arange(len(embedding))[:, None], self.owners[near]), weights)
+        return np.log(votes / votes.sum(1, keepdims=True) + FLOOR)
+
     @torch.inference_mode()
     def attributes_seen(self, latents: Latents) -> np.ndarray:
         """How surely each visible attribute is seen, (N, A) in 0..1: the mean over a picture's regions."""
@@ -292,12 +312,13 @@ class Head:
         Args:
             latents: one or more rows for each picture, as `saree-vae encode` gives them.
             risk: the share of answers that may be wrong. Clusters are named from `limit` on; where that is not reached,
-                a group whose probability is 1 - risk or more.
+                a group whose probability is 1 - risk or more. Without any checked picture nothing is.
             unseen: let clusters that were never shown compete; what was shown is then recognised less often.
         """
         if not len(latents):
             return []
-        limits = dict.fromkeys(GROUP_LEVELS, 1 - risk) | {"cluster": self.limit(risk)}
+        group = 1 - risk if len(self.checked) else float("inf")
+        limits = dict.fromkeys(GROUP_LEVELS, group) | {"cluster": self.limit(risk)}
         all_of, some_of = (np.exp(self.log_probabilities(latents, unseen=u)) for u in (True, False))
         embedding = embedded(latents)
         likeness = embedding @ self.pieces.T  # (N, P)
@@ -313,7 +334,8 @@ class Head:
         told = {"cluster": (ids[best[0]], float(p[best[0]]))} | groups
         near = np.argsort(-like, kind="stable")[:NEAREST]
         unlike = bool(like[near[0]] < self.lonely)
-        level = None if unlike else next((level for level in LEVELS if told[level][1] >= limits[level]), None)
+        sure = (level for level, (name, q) in told.items() if name and q >= limits[level] - ROUNDING)
+        level = None if unlike else next(sure, None)
         new = len(self.counts) + np.argsort(-everything[len(self.counts) :], kind="stable")[:3]
         return Prediction(
             key=key,
@@ -323,6 +345,7 @@ class Head:
             clusters=tuple((ids[k], float(p[k])) for k in best[:5]),
             groups=groups,
             never_shown=() if level == "cluster" else tuple((ids[k], float(everything[k])) for k in new),
+            unseen=len(p) > len(self.counts),
             unlike=unlike,
             nearest=tuple(Piece(self.keys[i], ids[self.owners[i]], float(like[i])) for i in near),
         )
@@ -339,12 +362,15 @@ class Head:
         tensors = {f"network.{name}": value.contiguous() for name, value in self.network.state_dict().items()}
         tensors |= {name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in arrays.items()}
         names = {"keys": self.keys, "columns": self.knowledge.columns, "attributes": self.knowledge.attributes}
+        content = serialise(tensors, {name: json.dumps(value) for name, value in names.items()})
         about = {
             "format": FORMAT,
             "model": self.model,
             "graph": self.knowledge.digest,
+            "arrays": hashlib.sha256(content).hexdigest(),
             "motif_dim": self.motif_dim,
             "crops": self.crops,
+            "votes": self.votes,
             "temperature": self.temperature,
             "offset": self.offset,
             "lonely": self.lonely,
@@ -352,7 +378,6 @@ class Head:
             "never_shown": list(self.knowledge.clusters[len(self.counts) :]),
             "groups": {level: list(groups) for level, groups in self.knowledge.groups.items()},
         }
-        content = serialise(tensors, {name: json.dumps(value) for name, value in names.items()})
         with atomic_write(Path(folder) / "head.safetensors") as temporary:
             temporary.write_bytes(content)
         with atomic_write(Path(folder) / "head.yaml") as temporary:
@@ -372,12 +397,17 @@ class Head:
             about = yaml.safe_load((folder / "head.yaml").read_text(encoding="utf-8"))
             if about["format"] != FORMAT:
                 raise SareeError(f"{folder}: a head of format {about['format']}, expected {FORMAT}; fit it again")
+            content = (folder / "head.safetensors").read_bytes()
+            if hashlib.sha256(content).hexdigest() != about["arrays"]:
+                raise ValueError("head.safetensors is not the one that was written with head.yaml")
             with safe_open(folder / "head.safetensors", "pt") as file:
                 names = {name: tuple(json.loads(value)) for name, value in file.metadata().items()}
-            tensors = load_file(folder / "head.safetensors")
-            return _rebuilt(about, names, tensors)
-        except (OSError, SafetensorError, yaml.YAMLError, KeyError, TypeError, ValueError, RuntimeError) as error:
+            return _rebuilt(about, names, deserialise(content))
+        except _DAMAGE as error:
             raise SareeError(f"{folder}: a damaged head ({' '.join(str(error).split())}); fit it again") from None
+
+
+_DAMAGE = (OSError, SafetensorError, yaml.YAMLError, AttributeError, KeyError, TypeError, ValueError, RuntimeError)
 
 
 def _rebuilt(about: dict, names: dict[str, tuple[str, ...]], tensors: dict[str, Tensor]) -> Head:
@@ -401,8 +431,15 @@ def _rebuilt(about: dict, names: dict[str, tuple[str, ...]], tensors: dict[str, 
         keys=names["keys"],
         owners=tensors["owners"].numpy(),
         pieces=tensors["pieces"].numpy(),
-        **{name: about[name] for name in ("model", "motif_dim", "crops", "temperature", "offset", "lonely")},
+        **{name: about[name] for name in ("model", "motif_dim", "crops", "votes", "temperature", "offset", "lonely")},
     )
+
+
+def require_finite(latents: Latents) -> None:
+    """Raises SareeError, with the first picture that has one, if a latent is no finite number."""
+    finite = np.isfinite(latents.mu).all(1) & np.isfinite(latents.sigma).all(1)
+    if not finite.all():
+        raise SareeError(f"{latents.keys[int(finite.argmin())]}: latents must be finite numbers")
 
 
 def embedded(latents: Latents) -> np.ndarray:

@@ -65,17 +65,19 @@ def evaluate(
     progress: Progress | None = None,
     device: str | torch.device | None = None,
     beside: Mapping[str, Describe] | None = None,
+    more: Mapping[str, Callable[[DataSet], dict]] | None = None,
 ) -> dict:
     """Measure a run on the test split of a data set.
 
     Args:
         run: as `checkpoint.load` gives it.
         dataset: as `data.read_data` gives it.
-        tasks: some of TASKS, or "all".
+        tasks: some of TASKS and of `more`, or "all".
         seed: of the views, the pairs, the sampled latents and the bootstrap.
         progress: called with (what, done, total).
         device: where to compute; where the model already is, if None.
         beside: other embeddings to measure on the same pictures, by name, beside the baselines.
+        more: other tasks, by name; each is given the data set with its test split as it is measured here.
 
     Returns:
         {"run", "data", "seed", "tasks": {name: task}}, JSON-ready.
@@ -83,9 +85,10 @@ def evaluate(
     Raises:
         SareeError: an unknown task.
     """
-    unknown = [task for task in tasks if task not in (*TASKS, "all")]
+    known = (*TASKS, *(more or {}))
+    unknown = [task for task in tasks if task not in (*known, "all")]
     if unknown:
-        raise SareeError(f"'{unknown[0]}' is not a task; known: {', '.join(TASKS)}, all")
+        raise SareeError(f"'{unknown[0]}' is not a task; known: {', '.join(known)}, all")
     if device is not None:
         run.model.to(device)
     dataset, seen = _without_seen(run, dataset)
@@ -98,7 +101,8 @@ def evaluate(
         "leakage": _leakage,
         "likelihood": _likelihood,
     }
-    chosen = [task for task in TASKS if "all" in tasks or task in tasks]
+    measure |= {name: lambda bench, task=task: task(bench.dataset) for name, task in (more or {}).items()}
+    chosen = [task for task in known if "all" in tasks or task in tasks]
     measured = {task: _no_test(dataset) or measure[task](bench) for task in chosen}
     return {
         "run": {

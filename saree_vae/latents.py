@@ -55,8 +55,9 @@ class Latents:
 
     def of(self, pictures: Sequence[int] | np.ndarray) -> Latents:
         """The rows of some pictures, by their numbers in the order of `starts`."""
-        ends = np.r_[self.starts[1:], len(self)]
-        rows = np.concatenate([np.arange(self.starts[i], ends[i]) for i in pictures] or [np.zeros(0, int)])
+        starts = self.starts
+        ends = np.r_[starts[1:], len(self)]
+        rows = np.concatenate([np.arange(starts[i], ends[i]) for i in pictures] or [np.zeros(0, int)])
         boxes = None if self.boxes is None else self.boxes[rows]
         return Latents(tuple(self.keys[row] for row in rows), self.mu[rows], self.sigma[rows], self.motif_dim, boxes)
 
