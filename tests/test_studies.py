@@ -1,15 +1,19 @@
-"""Ablations, sources left out, transfer from and to the loom: every row is there, and its figures can move."""
+"""Ablations, sources left out, transfer, heads: every row is there, and its figures can move."""
 
 from __future__ import annotations
 
 import json
 import shutil
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+import kg
+from kg import fit, measure
 from saree_vae import checkpoint, data
 from saree_vae.errors import SareeError
 from saree_vae.latents import Latents
@@ -20,10 +24,11 @@ def studies(monkeypatch):
     """benchmarks/ is no package."""
     monkeypatch.syspath_prepend(str(Path(__file__).parent.parent / "benchmarks"))
     import ablations
+    import cluster_head
     import sources
     import transfer
 
-    return SimpleNamespace(ablations=ablations, sources=sources, transfer=transfer)
+    return SimpleNamespace(ablations=ablations, cluster_head=cluster_head, sources=sources, transfer=transfer)
 
 
 def test_every_part_that_is_taken_away_has_its_row(studies, cloth, tmp_path, capsys):
@@ -93,3 +98,146 @@ def test_the_gap_is_wide_where_one_dimension_alone_knows_the_factor(studies):
     assert transfer.mutual_information_gap(Latents(keys, noise, noise, 2), values) > 0.9
     twice = np.concatenate([noise, noise[:, 2:3]], axis=1)
     assert transfer.mutual_information_gap(Latents(keys, twice, twice, 2), values) < 0.01
+
+
+CRAFTS = {"stripes": "batik_parang", "checks": "batik_kawung", "dots": "batik_truntum", "diamonds": "kanjivaram"}
+
+
+@pytest.fixture
+def crafts(studies, cloth, tmp_path, monkeypatch):
+    """The painted squares under names that the graph knows, from two sources; heads are hardly trained."""
+    manifest = shutil.copytree(cloth, tmp_path / "crafts") / "manifest.csv"
+    head, *rows = manifest.read_text().splitlines()
+    for mark, name in CRAFTS.items():
+        rows = [row.replace(f",{mark},", f",{name},") for row in rows]
+    rows = [f"{row},shop{int(row.partition('/')[2][0]) // 2}" for row in rows]  # by colour
+    manifest.write_text("\n".join([f"{head},source", *rows]) + "\n")
+    for name in ("STEPS", "FEWEST_STEPS"):
+        monkeypatch.setattr(fit, name, 20)
+    monkeypatch.setattr(measure, "STRENGTHS", (0.1,))
+    for name, value in {"LEAST": 3, "FEW": 2, "HELD": 2, "SOURCES": 2, "TWINS": 2.0}.items():
+        monkeypatch.setattr(studies.cluster_head, name, value)
+    return manifest
+
+
+@pytest.fixture
+def bench(studies, crafts, tiny_run, tmp_path):
+    run, dataset = checkpoint.load(tiny_run), data.read_data(crafts)
+    return studies.cluster_head.opened(run, dataset, kg.load_graph(), tmp_path / "bench")
+
+
+def test_heads_stand_beside_others_with_all_labels_with_few_and_with_none(
+    studies, crafts, tiny_run, cloth, tmp_path, capsys
+):
+    cluster_head = studies.cluster_head
+    arguments = [
+        str(tiny_run),
+        "--data",
+        str(crafts),
+        "--seeds",
+        "2",
+        "--epochs",
+        "1",
+        "--work",
+        str(tmp_path / "work"),
+    ]
+    more = ["--labelled-run", str(tiny_run), "--others", str(cloth), "--picture", str(tmp_path / "c.png")]
+    cluster_head.main([*arguments, *more, "--json", str(tmp_path / "c.json")])
+    report = json.loads((tmp_path / "c.json").read_text())
+    assert report["classes"] == {"batik_kawung": 5, "batik_parang": 5, "batik_truntum": 5, "kanchipuram": 5}
+    others = {cluster_head.NO_GRAPH, cluster_head.SHUFFLED, "logistic regression, colour + LBP"}
+    assert {cluster_head.HEAD, cluster_head.ENCODER, *others} < set(report["all"]["rows"])
+    assert {cluster_head.HEAD, *others} < set(report["few"]["rows"])
+    assert cluster_head.NO_GRAPH in report["labelled"]["rows"]
+    assert report["all"]["queries"] == 8
+    for row in report["all"]["rows"].values():
+        assert all(0 <= f["low"] <= f["mean"] <= f["high"] <= 1 for f in row.values())
+    # With four classes, the right one is among the first five of the candidates, or one of them is no class.
+    assert report["never_shown"][cluster_head.HEAD]["hit@5"]["low"] == 1
+    assert {one["source"] for one in report["sources"]} == {"shop0", "shop1"}
+    assert report["others"]["pictures"] == 32 and (tmp_path / "c.png").stat().st_size > 0
+    table = capsys.readouterr().out
+    assert table.rstrip() == cluster_head.markdown(report).rstrip()
+    assert all(f"| {name} |" in table for name in report["all"]["rows"])
+
+
+def test_a_head_is_not_shown_what_is_hidden_or_left_out(studies, bench):
+    cluster_head = studies.cluster_head
+    assert cluster_head.fitted(bench, 0).shown == bench.classes
+    held = cluster_head.fitted(bench, 0, gone=bench.owner == "batik_kawung")
+    assert set(held.shown) == {*bench.classes} - {"batik_kawung"}
+    shown = cluster_head.few(bench, 0)
+    assert sorted(bench.owner[shown]) == sorted(2 * [*bench.classes])
+    assert {bench.items[i].split for i in shown} == {"train"}
+    assert cluster_head.few(bench, 1).tolist() != shown.tolist()
+    hidden = ~np.isin(np.arange(len(bench.items)), shown) & np.array([item.split == "train" for item in bench.items])
+    assert cluster_head.fitted(bench, 0, hidden=hidden).counts == (2, 2, 2, 2)
+
+
+def test_a_source_left_out_takes_what_is_nearly_a_copy_along(studies, bench, monkeypatch):
+    keys = {item.key: at for at, item in enumerate(bench.items)}
+    groups = dict.fromkeys(("dots/1_0.png", "dots/3_7.png"), "twins")  # of shop0 and of shop1
+    items = tuple(replace(item, metadata={"group": groups.get(item.key, item.key)}) for item in bench.items)
+    bench = replace(bench, items=items, latents=_alike(bench.latents, keys["checks/1_0.png"], keys["checks/3_0.png"]))
+    seen = []
+    monkeypatch.setattr(studies.cluster_head, "TWINS", 0.97)
+    monkeypatch.setattr(studies.cluster_head, "fitted", lambda bench, seed, *, gone, **_: seen.append(gone) or 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        studies.cluster_head._without(bench, "shop1", 0)
+    out = {item.key for item, gone in zip(items, seen[0], strict=True) if gone}
+    others = {"dots/1_0.png", "checks/1_0.png"}
+    assert out == {item.key for item in items if item.source == "shop1"} | others
+
+
+def _alike(latents: Latents, a: int, b: int) -> Latents:
+    """One row for each picture, no two alike but those two."""
+    keys = tuple(latents.keys[start] for start in latents.starts)
+    mu = np.random.default_rng(0).normal(size=(len(keys), 96)).astype(np.float32)
+    mu[a] = mu[b]
+    return Latents(keys, mu, np.ones_like(mu), motif_dim=64)
+
+
+def test_a_shuffled_graph_keeps_every_degree_and_hardly_an_edge(studies):
+    graph = kg.load_graph()
+    other = studies.cluster_head.shuffled(graph, 0)
+    kinds = {*studies.cluster_head.TERM_EDGES, "has_attribute"}
+    for degrees in (lambda g: g.out_edges, lambda g: g.in_edges):
+        end = 0 if degrees(graph) is graph.out_edges else 1
+        counted = [Counter((e[end], e[2]) for e in degrees(g)(keys=True)) for g in (graph, other)]
+        assert counted[0] == counted[1]
+    before, after = (
+        {(a, b, kind, about.get("value")) for a, b, kind, about in g.edges(keys=True, data=True) if kind in kinds}
+        for g in (graph, other)
+    )
+    assert len(after) == len(before) and len(before & after) < len(before) / 2
+    rest = [{(a, b, kind) for a, b, kind in g.edges(keys=True) if kind not in kinds} for g in (graph, other)]
+    assert rest[0] == rest[1]
+    values = [Counter((b, d["value"]) for _, b, d in g.edges(data=True) if "value" in d) for g in (graph, other)]
+    assert values[0] == values[1]  # what was answered goes with the attribute
+    again, differently = (studies.cluster_head.shuffled(graph, seed) for seed in (0, 1))
+    assert kg.graph_hash(again) == kg.graph_hash(other) != kg.graph_hash(differently)
+
+
+def test_names_that_are_spelled_alike_lie_close_and_say_nothing_else(studies):
+    graph = kg.load_graph()
+    about = studies.cluster_head.by_names(graph)(graph, ["batik_sidomukti", "batik_sidoluhur", "lungi"])
+    near = about.vectors @ about.vectors.T
+    assert near[0, 1] > near[0, 2] and not about.shows.any()
+    assert about.vectors.shape == (3, len(about.columns))
+
+
+def test_seeds_are_told_by_their_mean_and_both_ends(studies):
+    tasks = [
+        {"queries": 9, "left_out": 0, "rows": [{"name": "a", "figures": {"F1": {"value": v}}}]} for v in (0.2, 0.5)
+    ]
+    told = studies.cluster_head.summary(tasks)["rows"]["a"]["F1"]
+    assert told == {"mean": pytest.approx(0.35), "low": 0.2, "high": 0.5}
+
+
+def test_hits_are_counted_over_pictures_and_over_classes(studies):
+    # class, held out, first, among five: three pictures of a held-out class 0, one of a held-out 1, two seen of class 2
+    asked = np.array([[0, 1, 1, 1], [0, 1, 1, 1], [0, 1, 0, 1], [1, 1, 0, 0], [2, 0, 1, 1], [2, 0, 0, 1]]).T
+    found = studies.cluster_head._hits(asked, "abc")
+    assert found["hit@1"] == 0.5 and found["hit@5"] == 0.75 and found["seen"] == 0.5 and found["harmonic"] == 0.5
+    assert found["hit@1, by class"] == pytest.approx(1 / 3) and found["hit@5, by class"] == 0.5
+    assert found["harmonic, by class"] == pytest.approx(2 * (1 / 3) * 0.5 / (1 / 3 + 0.5))
