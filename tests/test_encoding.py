@@ -57,6 +57,36 @@ def test_latents_written_are_the_latents_read(run, pictures, tmp_path):
         np.testing.assert_array_equal(file["mu"][:, slice(*file["colour"])], latents.colour)
 
 
+def numbered(*keys: str, boxes: bool = False) -> Latents:
+    """Latents whose mu and box say which row they were."""
+    mu = np.arange(len(keys), dtype=np.float32)[:, None].repeat(3, 1)
+    return Latents(keys, mu, mu + 100, 2, mu[:, :1].repeat(4, 1) if boxes else None)
+
+
+def test_some_pictures_are_taken_with_all_their_rows_in_the_order_asked():
+    latents = numbered("a", "a", "b", "c", "c", "c", boxes=True)
+    some = latents.of([2, 0])
+    assert some.keys == ("c", "c", "c", "a", "a")
+    for part, first in ((some.mu, 0), (some.sigma, 100), (some.boxes, 0)):
+        np.testing.assert_array_equal(part[:, 0], np.array([3, 4, 5, 0, 1]) + first)
+    assert some.starts.tolist() == [0, 3] and some.motif_dim == 2
+    assert latents.of(np.array([1])).keys == ("b",) and latents.of([1, 2, 0]).of([0]).keys == ("b",)
+
+
+def test_all_pictures_taken_are_the_latents_and_none_are_none():
+    latents = numbered("a", "b", "b")
+    every, none = latents.of(range(2)), latents.of([])
+    assert every.keys == latents.keys and every.boxes is None
+    np.testing.assert_array_equal(every.mu, latents.mu)
+    assert len(none) == 0 and none.mu.shape == none.sigma.shape == (0, 3) and none.starts.tolist() == []
+    assert numbered("a", boxes=True).of([]).boxes.shape == (0, 4)
+
+
+def test_a_picture_that_is_not_there_cannot_be_taken():
+    with pytest.raises(IndexError):
+        numbered("a", "b", "b").of([2])
+
+
 @pytest.mark.parametrize("content", [b"", b"no archive", None])
 def test_another_file_is_no_latents_file(tmp_path, content):
     path = tmp_path / "x.npz"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from datetime import datetime, timezone
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 from test_kg_schema import plant, small
 
 from kg import graph_hash, load_graph
-from kg.export import jsonld, write
+from kg.export import jsonld, predicted, write
 from saree_vae.errors import SareeError
 
 
@@ -116,6 +117,68 @@ def test_jsonld_uses_cidoc_crm_for_places_and_materials(linked):
     state = nodes["urn:saree-vae:kg:state:Tamil%20Nadu"]
     assert state["@type"] == ["crm:E53_Place"]
     assert state["crm:P89_falls_within"] == [{"@id": "urn:saree-vae:kg:country:India"}]
+
+
+MODEL, WHEN = "3f9c" * 16, datetime(2026, 2, 3, 4, 5, 6, 789, tzinfo=timezone.utc)
+ANSWERS = (  # name of the picture, its hash, what it was taken for, how probably
+    ('shop/"a" ñ.jpg', "ab" * 32, "cluster:lungi", 0.93),
+    ("b.jpg", "cd" * 32, "parent_group:central Javanese court batik", 0.75),
+)
+
+
+@pytest.fixture(scope="module")
+def answers(graph) -> dict:
+    return json.loads(predicted(graph, ANSWERS, model=MODEL, when=WHEN))
+
+
+def test_a_prediction_is_a_statement_with_probability_model_graph_picture_and_time(graph, answers):
+    assert set(answers) == {"@context", "@graph"}
+    for statement, (name, sha256, node, probability) in zip(answers["@graph"], ANSWERS, strict=True):
+        assert statement["@type"][0] == "crm:E13_Attribute_Assignment"
+        pictured = statement["crm:P140_assigned_attribute_to"]
+        assert (pictured["@id"], pictured["rdfs:label"]) == (f"urn:sha256:{sha256}", name)
+        assert statement["crm:P177_assigned_property_of_type"] == {"@id": "crm:P2_has_type"}
+        assert statement["crm:P141_assigned"]["@id"].endswith(node.replace(" ", "%20"))
+        assert statement["kg:probability"] == probability
+        assert statement["prov:wasAssociatedWith"]["@id"].endswith(f"/{MODEL}")
+        assert statement["prov:endedAtTime"]["@value"] == "2026-02-03T04:05:06+00:00"
+        assert statement["kg:graph_hash"] == graph_hash(graph)
+
+
+def test_what_is_predicted_are_things_of_the_facts_and_no_statement_is_one_of_them(linked, answers):
+    facts = {node["@id"] for node in linked["@graph"]}
+    assert {statement["crm:P141_assigned"]["@id"] for statement in answers["@graph"]} <= facts
+    assert facts.isdisjoint(statement["@id"] for statement in answers["@graph"])
+
+
+def test_statements_of_predictions_are_linked_data(answers):
+    ids = [statement["@id"] for statement in answers["@graph"]]
+    assert len(set(ids)) == len(ids) and not any(re.search(r'[ <>"]', one) for one in ids)
+    names = set(re.findall(r'"(\w+):\w+": ', json.dumps(answers["@graph"]))) | {
+        kind.partition(":")[0] for statement in answers["@graph"] for kind in statement["@type"]
+    }
+    assert names <= set(answers["@context"])
+
+
+def test_another_model_picture_answer_or_graph_makes_another_statement(graph, tmp_path):
+    def name(graph, sha256="ab" * 32, node="cluster:lungi", model=MODEL) -> str:
+        (statement,) = json.loads(predicted(graph, [("a", sha256, node, 0.5)], model=model))["@graph"]
+        return statement["@id"]
+
+    other = load_graph(small(tmp_path / "facts", [{"id": "lungi"}]))
+    found = [name(graph), name(graph, sha256="cd" * 32), name(graph, node="cluster:ulos"), name(graph, model="81" * 32)]
+    assert len({*found, name(other)}) == 5 and name(graph) == found[0]
+
+
+def test_no_prediction_is_a_document_that_states_nothing(graph):
+    assert json.loads(predicted(graph, [], model=MODEL))["@graph"] == []
+
+
+def test_a_prediction_is_made_now_if_no_time_is_said(graph):
+    before = datetime.now(timezone.utc).replace(microsecond=0)
+    (statement,) = json.loads(predicted(graph, ANSWERS[:1], model=MODEL))["@graph"]
+    at = datetime.fromisoformat(statement["prov:endedAtTime"]["@value"])
+    assert before <= at <= datetime.now(timezone.utc)
 
 
 class Page(HTMLParser):
