@@ -357,4 +357,5 @@ def reason_line(opened: nx.MultiDiGraph, reason: Reason) -> str:
         else (f"looks like cloths with {kind} {name}")
     )
     path = " - ".join(opened.nodes[node]["name"] for node in reason.path)
-    return f"{seen}: odds times {reason.odds:.1f} (without it {reason.without:.2f}); {path}"
+    odds = f"{reason.odds:.1f}" if reason.odds < 1000 else "over 1,000"
+    return f"{seen}: odds times {odds} (without it {reason.without:.2f}); {path}"

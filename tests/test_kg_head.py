@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 
 import networkx as nx
 import numpy as np
@@ -377,22 +378,36 @@ def test_where_nothing_can_be_promised_the_probability_itself_decides(head):
     assert replace(head, checked=sure.checked[:0]).limit(0.1) == np.inf
 
 
-def test_temperature_is_the_best_on_val(graph, head):
+def test_temperature_and_weight_of_votes_are_the_best_on_val(graph, head):
     latents, labels, splits = crafts(graph, CRAFTS)
     val = latents.of([i for i, start in enumerate(latents.starts) if splits[latents.keys[start]] == "val"])
     right = [head.shown.index(labels[val.keys[start]]) for start in val.starts]
 
-    def surprise(temperature: float) -> float:
-        scores = replace(head, temperature=temperature).log_probabilities(val)
+    def surprise(temperature: float, votes: float) -> float:
+        scores = replace(head, temperature=temperature, votes=votes).log_probabilities(val)
         return -scores[np.arange(len(right)), right].mean()
 
-    grid = {round(t, 3): surprise(t) for t in np.geomspace(0.2, 10, 60)}
-    assert surprise(head.temperature) <= min(grid.values()) + 1e-6
-    assert surprise(head.temperature) < surprise(1.0)
+    grid = [surprise(t, votes) for t in np.geomspace(0.2, 10, 30) for votes in kg.fit.VOTES]
+    assert surprise(head.temperature, head.votes) <= min(grid) + 1e-6
+    assert surprise(head.temperature, head.votes) < surprise(1.0, head.votes)
     p = np.exp(head.log_probabilities(val))
     assert len(head.checked) == len(right) == 5 * len(CRAFTS)
     np.testing.assert_allclose(np.sort(head.checked[:, 0]), np.sort(p.max(1)), atol=1e-5)
     assert head.checked[:, 1].mean() == pytest.approx((p.argmax(1) == right).mean())
+
+
+def test_votes_count_as_much_as_makes_val_least_surprising(head, pieces, monkeypatch):
+    right = np.zeros(len(pieces), int)
+
+    def log_probabilities(self: Head, latents: Latents, **_: object) -> np.ndarray:
+        first = 0.9 - abs(self.votes - 0.5)  # of the one that is right, and it is the likeliest with any weight
+        return np.log(np.c_[np.full(len(latents), first), np.full((len(latents), 11), (1 - first) / 11)])
+
+    monkeypatch.setattr(Head, "log_probabilities", log_probabilities)
+    monkeypatch.setattr(kg.fit, "minimize_scalar", lambda surprise, **_: SimpleNamespace(fun=surprise(1.0), x=1.0))
+    found = kg.fit._checked(head, pieces, right, embedded(pieces), pytest.fail)
+    assert found.votes == 0.5
+    np.testing.assert_allclose(found.checked, [[0.9, 1]] * len(pieces), atol=1e-6)
 
 
 def test_without_val_pictures_it_says_so_and_is_never_sure(graph):
@@ -670,11 +685,15 @@ def test_a_control_teaches_what_stripes_look_like_and_is_no_cluster(graph):
     assert taught.shown == ("bhagalpur_tussar", "chedi_butta") and taught.counts == (16, 16)
     assert {key.partition("/")[0] for key in taught.keys} == {"bhagalpur_tussar", "chedi_butta"}
     assert not any(name.startswith("pattern") for name in taught.knowledge.clusters)
-    axes = made({name: 2 * np.eye(6)[at] for at, name in ((2, "striped"), (3, "dotted"))}, motif_dim=4)
-    striped, dotted = taught.attributes_seen(axes)
+    axes = made(
+        {name: 2 * np.eye(6)[at] for at, name in enumerate(("tussar", "butta", "striped", "dotted"))}, motif_dim=4
+    )
+    tussar, butta, striped, dotted = taught.attributes_seen(axes)
     at = {name.partition(":")[2]: i for i, name in enumerate(taught.knowledge.attributes)}
     assert striped[at["stripes"]] > 0.8 > 0.2 > dotted[at["stripes"]]
     assert dotted[at["dots"]] > 0.8 > 0.2 > striped[at["dots"]]
+    for unknown in ("stripes", "dots"):
+        assert min(tussar[at[unknown]], butta[at[unknown]]) > 0.25  # what is not known of a cluster is no "no"
 
 
 def test_pictures_of_test_are_not_looked_at(graph, noise, hasty):
