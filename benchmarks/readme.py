@@ -48,10 +48,34 @@ TABLES = {  # by the script that measures, and prints, them
     "ablations": ("What each part earns", "--epochs {epochs} --seed {seed}"),
     "sources": ("A source never seen", "--epochs {epochs} --seed {seed} --prefix {prefix}"),
     "transfer": ("The loom and the photographs", "--epochs {epochs[trained on the loom]}"),
+    "cluster_head": (
+        "Naming the craft",
+        "--labelled-run runs/labels --others not_textiles --seeds {count} --epochs {epochs}",
+    ),
     "regions": ("What regions cost", ""),
     "throughput": ("Speed", ""),
 }
-OF_A_RUN = ("regions", "transfer")  # which are told the run folder
+OF_A_RUN = ("regions", "transfer", "cluster_head")  # which are told the run folder
+# The question in plain words; part of cluster_head.json; the figure; our row.
+NAMING = (
+    ("all labels, macro-F1", "all", "macro-F1"),
+    ("all labels, latents learned with labels, macro-F1", "labelled", "macro-F1"),
+    ("5 pictures of each, macro-F1", "few", "macro-F1"),
+    ("the parent group, latents learned with labels", "labelled", "parent group"),
+    ("never shown a picture of it, hit@1", "never_shown", "hit@1"),
+    ("never shown a picture of it, hit@5", "never_shown", "hit@5"),
+)
+NAMERS = (
+    *("head", "head without graph", "head with shuffled graph", "logistic regression", "nearest neighbours"),
+    *("logistic regression, colour + LBP", "classifier with the same encoder", "class names alone"),
+)
+WITH_LABELS = """\
+## Search, with training labels used
+
+    saree-vae train --config textiles --set objective.labels=true --data textiles/manifest.csv --out runs/labels
+    saree-vae evaluate runs/labels --data textiles/manifest.csv --task retrieval --task views --json labels.json
+
+"""
 HEAD = """\
 # Results
 
@@ -65,16 +89,17 @@ def figures() -> str:
     results = _read("textiles")
     pictures = results["data"]["pictures"]
     head = TEXTILES.format(test=pictures["test"], train=pictures["train"])
-    return f"{head}\n{questions(results['tasks'])}\n"
+    return f"{head}\n{questions(results['tasks'])}\n\n{naming(_read('cluster_head'))}\n"
 
 
 def tables() -> str:
     """The whole of RESULTS.md; a table that was not measured is left out."""
-    parts = [HEAD + beyond(_read("textiles")["tasks"])]
+    parts = [HEAD + beyond(_read("textiles")["tasks"]), with_labels(_read("labels")["tasks"]["retrieval"])]
     for name, (title, options) in TABLES.items():
         if (RESULTS / f"{name}.json").exists():
             report = _read(name)
-            report |= {"seed": " --seed ".join(map(str, report["seeds"]))} if "seeds" in report else {}
+            if "seeds" in report:
+                report |= {"seed": " --seed ".join(map(str, report["seeds"])), "count": len(report["seeds"])}
             run = "runs/textiles " if name in OF_A_RUN else ""
             command = f"benchmarks/{name}.py {run}--data textiles/manifest.csv {options.format_map(report)}".rstrip()
             table = _script(name).markdown(report)
@@ -92,6 +117,20 @@ def questions(tasks: dict) -> str:
     return "\n".join(lines)
 
 
+def naming(report: dict) -> str:
+    """The head beside others, one row for each question; mean over seeds."""
+    about = (
+        f"Naming the craft, one of {len(report['classes'])} clusters, on {report['pictures']['test']:,} of these test "
+        f"photographs, mean of {len(report['seeds'])} seeds of the head (`benchmarks/cluster_head.py`):"
+    )
+    lines = [f"| | {' | '.join(NAMERS)} |", f"|---|{'---:|' * len(NAMERS)}"]
+    for question, part, column in NAMING:
+        rows = report[part].get("rows", report[part])
+        cells = [f"{rows[name][column]['mean']:.3f}" if name in rows else "" for name in NAMERS]
+        lines.append(f"| {question} | {' | '.join(cells)} |")
+    return about + "\n\n" + "\n".join(lines)
+
+
 def beyond(tasks: dict) -> str:
     """What there is to say of the model beside search."""
     lines = ["| task | | |", "|---|---|---:|"]
@@ -101,6 +140,17 @@ def beyond(tasks: dict) -> str:
                 f"| {task} | {row['name']}, {name} | {_cell(figure)} |" for name, figure in row["figures"].items()
             ]
     return "\n".join(lines)
+
+
+def with_labels(task: dict) -> str:
+    """Class search by a run that was told the labels of the train split."""
+    ours = [row for row in task["rows"] if row["ours"]]
+    lines = [f"| | {' | '.join(ours[0]['figures'])} |", f"|---|{'---:|' * len(ours[0]['figures'])}"]
+    lines += [f"| {row['name']} | {' | '.join(map(_cell, row['figures'].values()))} |" for row in ours]
+    command = (
+        "saree-vae train --config textiles --set objective.labels=true --data textiles/manifest.csv --out runs/labels"
+    )
+    return f"## Search, with training labels used\n\n    {command}\n\n" + "\n".join(lines)
 
 
 def _cell(figure: dict) -> str:
