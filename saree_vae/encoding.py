@@ -30,7 +30,8 @@ def encode(run: Run, images: np.ndarray, keys: Sequence[str] | None = None) -> L
     """
     keys = tuple(map(str, range(len(images)))) if keys is None else tuple(keys)
     size = run.config.model.image_size
-    if images.shape[1:] not in ((size, size, 3), (run.read_size, run.read_size, 3)):
+    known = {(side, side, channels) for side in (size, run.read_size) for channels in (3, run.config.model.channels)}
+    if images.shape[1:] not in known:
         sides = f"{run.read_size} x {run.read_size} or {size} x {size}"
         raise SareeError(f"{run.path} encodes pictures of {sides} x 3, got {images.shape[1:]}")
     mu = np.empty((len(images), run.model.latent_dim), np.float32)
@@ -102,9 +103,12 @@ def decode(run: Run, z: np.ndarray) -> np.ndarray:
     return np.concatenate([to_images(run.model.decode(part.to(run.device))) for part in parts])
 
 
-def to_tensor(images: np.ndarray | torch.Tensor, device: torch.device | str = "cpu") -> torch.Tensor:
-    """(B, S, S, 3) uint8 -> (B, 3, S, S) float32 in [0, 1], channels last in memory."""
-    return torch.as_tensor(images).to(device).permute(0, 3, 1, 2).float().div_(255)
+def to_tensor(
+    images: np.ndarray | torch.Tensor, device: torch.device | str = "cpu", channels: int = 3
+) -> torch.Tensor:
+    """(B, S, S, C) uint8 -> (B, channels, S, S) float32 in [0, 1], channels last in memory; grey is the mean of three."""
+    x = torch.as_tensor(images).to(device).permute(0, 3, 1, 2).float().div_(255)
+    return x.mean(1, keepdim=True) if channels < x.shape[1] else x
 
 
 def to_images(tensor: torch.Tensor) -> np.ndarray:
@@ -114,5 +118,6 @@ def to_images(tensor: torch.Tensor) -> np.ndarray:
 
 @torch.inference_mode()
 def _posterior(run: Run, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    posterior = run.model.encode(to_tensor(np.ascontiguousarray(images), run.device))
+    channels = run.config.model.channels
+    posterior = run.model.encode(to_tensor(np.ascontiguousarray(images), run.device, channels))
     return posterior.mu.cpu().numpy(), posterior.sigma.cpu().numpy()

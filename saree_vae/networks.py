@@ -1,16 +1,22 @@
-"""The networks: a motif encoder that sees structure, a colour encoder that cannot, a decoder that mixes a palette."""
+"""The networks: a motif encoder that sees structure, a colour encoder that cannot, a decoder that mixes a palette.
+
+Beside these convolutional ones, small fully connected ones for small grey pictures (`encoder: mlp`).
+"""
 
 from __future__ import annotations
 
-import itertools
 import os
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from . import config
+from .distributions import Draw, Normal, kl_divergence
 from .errors import SareeError
 
 GRID = 4  # cells a side of the coarse layout that the motif head sees beside the pooled statistics
@@ -76,13 +82,13 @@ class TimmFeatures(nn.Module):
 
 
 class MotifEncoder(nn.Module):
-    """Images (B, 3, H, W) in [0, 1] -> mu and raw log-variance of the motif half, (B, 2 * dim).
+    """Images (B, 3, H, W) in [0, 1] -> the raw numbers that the posterior of the motif half is made of, (B, outputs).
 
     Mean and standard deviation of three scales say what the cloth is made of, wherever it lies; a coarse grid of the
     last scale keeps where (pooling alone lost recoloured designs, flattening alone lost classes).
     """
 
-    def __init__(self, features: ConvFeatures | TimmFeatures, dim: int):
+    def __init__(self, features: ConvFeatures | TimmFeatures, outputs: int):
         super().__init__()
         self.features = features
         last = features.channels[-1]
@@ -90,23 +96,38 @@ class MotifEncoder(nn.Module):
         self.register_buffer("std", torch.tensor(features.std).view(1, 3, 1, 1))
         self.layout = nn.Conv2d(last, 32, 1)
         pooled = 2 * sum(features.channels) + 32 * GRID * GRID
-        self.head = nn.Sequential(nn.BatchNorm1d(pooled), nn.Linear(pooled, 512), nn.SiLU(), nn.Linear(512, 2 * dim))
+        self.head = nn.Sequential(nn.BatchNorm1d(pooled), nn.Linear(pooled, 512), nn.SiLU(), nn.Linear(512, outputs))
 
     def forward(self, x: Tensor) -> Tensor:
         maps = self.features((x - self.mean) / self.std)
         pooled = [statistic for m in maps for statistic in _mean_and_std(m)]
         layout = F.adaptive_avg_pool2d(self.layout(maps[-1]), GRID).flatten(1)
-        return self.head(torch.cat([*pooled, layout.float()], dim=1))  # (B, 2 * dim)
+        return self.head(torch.cat([*pooled, layout.float()], dim=1))  # (B, outputs)
+
+
+class CodeEncoder(nn.Module):
+    """Images (B, 3, S, S) -> a map (B, outputs, side, side) to be quantised."""
+
+    def __init__(self, features: ConvFeatures | TimmFeatures, outputs: int, side: int):
+        super().__init__()
+        self.features, self.side = features, side
+        self.register_buffer("mean", torch.tensor(features.mean).view(1, 3, 1, 1))
+        self.register_buffer("std", torch.tensor(features.std).view(1, 3, 1, 1))
+        self.body = nn.Sequential(_conv(sum(features.channels), 256, kernel=1), Residual(256), nn.Conv2d(256, outputs, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        maps = self.features((x - self.mean) / self.std)
+        return self.body(torch.cat([_resized(m, self.side) for m in maps], 1))
 
 
 class ColourEncoder(nn.Module):
-    """A set of pixels -> mu and raw log-variance of the colour half, (B, 2 * dim): blind to structure by construction.
+    """A set of pixels -> the raw numbers of the colour half's posterior, (B, outputs): blind to structure.
 
     1x1 convolutions on a 32x32 reduction, then mean and standard deviation over the pixels, so any shuffling of the
     reduced pixels gives the same answer.
     """
 
-    def __init__(self, dim: int, channels: int = 64):
+    def __init__(self, outputs: int, channels: int = 64):
         super().__init__()
         self.pixels = nn.Sequential(
             *(nn.Conv2d(3, channels, 1), nn.SiLU()),
@@ -114,7 +135,7 @@ class ColourEncoder(nn.Module):
             nn.Conv2d(channels, channels, 1),
         )
         self.head = nn.Sequential(
-            nn.BatchNorm1d(2 * channels), nn.Linear(2 * channels, 256), nn.SiLU(), nn.Linear(256, 2 * dim)
+            nn.BatchNorm1d(2 * channels), nn.Linear(2 * channels, 256), nn.SiLU(), nn.Linear(256, outputs)
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -122,32 +143,196 @@ class ColourEncoder(nn.Module):
         return self.head(torch.cat(_mean_and_std(self.pixels(4 * x - 2)), dim=1))
 
 
-class Decoder(nn.Module):
-    """z (B, motif_dim + colour_dim) -> mean image (B, 3, S, S) in (0, 1) and, if asked, raw scales of that shape.
+class MlpEncoder(nn.Module):
+    """Images (B, C, S, S), less their mean -> (B, outputs), by two hidden layers (as in Burda et al. 2016)."""
 
-    The motif half draws, for each pixel, how much of each palette entry it takes; the colour half fills the palette. So
-    exchanging the colour halves of two pictures exchanges their palettes, and the drawing stays.
+    def __init__(self, picture: tuple[int, int, int], width: int, outputs: int):
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(picture))
+        self.body = nn.Sequential(nn.Flatten(), *_hidden(self.mean.numel(), width), nn.Linear(width, outputs))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.body(x - self.mean)
+
+
+class Detail(nn.Module):
+    """What the lower latents of a ladder are inferred from: maps at a quarter of the side and coarser, finest last.
+
+    An encoder of its own, so that drawing sharply does not change what search sees.
     """
 
-    def __init__(self, size: int, width: int, motif_dim: int, colour_dim: int, palette: int, scales: bool):
+    def __init__(self, width: int, maps: int):
         super().__init__()
-        self.side, self.palette, self.motif_dim = size // 32, palette, motif_dim
-        channels = [8 * width, 8 * width, 4 * width, 2 * width]
-        self.first = nn.Linear(motif_dim, channels[0] * self.side**2)
-        self.up = nn.ModuleList(_conv(i, o) for i, o in itertools.pairwise(channels))
-        self.last = nn.Conv2d(2 * width, 16 * (palette + 3 * scales), 3, padding=1)
-        self.colours = nn.Sequential(nn.Linear(colour_dim, 256), nn.SiLU(), nn.Linear(256, 3 * palette))
+        channels = [2 * width, *[4 * width] * (maps - 1)]
+        steps = zip([3, *channels], channels, strict=False)
+        self.stages = nn.ModuleList(
+            _conv(i, o, kernel=7, stride=4) if i == 3 else _conv(i, o, stride=2) for i, o in steps
+        )
+        self.channels = channels[::-1]
 
-    def forward(self, z: Tensor) -> tuple[Tensor, Tensor | None]:
-        motif, colour = z[:, : self.motif_dim], z[:, self.motif_dim :]
-        x = self.first(motif).view(len(z), -1, self.side, self.side)
-        for up in self.up:
-            x = up(F.interpolate(x, scale_factor=2.0))
-        x = F.pixel_shuffle(self.last(x), 4)  # (B, palette [+ 3], S, S)
-        mix = x[:, : self.palette].softmax(1)  # (B, P, S, S)
-        colours = self.colours(colour).view(len(z), self.palette, 3).sigmoid()  # (B, P, 3)
-        mean = torch.einsum("bphw,bpc->bchw", mix, colours.to(mix.dtype)).float()
-        return mean, x[:, self.palette :].float() if x.shape[1] > self.palette else None
+    def forward(self, x: Tensor) -> list[Tensor]:
+        x, maps = 4 * x - 2, []
+        for stage in self.stages:
+            x = stage(x)
+            maps.insert(0, x)
+        return maps
+
+
+class MlpDetail(nn.Module):
+    """The same for the fully connected networks: one row of features (B, width), for every level."""
+
+    def __init__(self, picture: tuple[int, int, int], width: int, levels: int):
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(picture))
+        self.body = nn.Sequential(nn.Flatten(), *_hidden(self.mean.numel(), width))
+        self.channels = [width] * levels
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        return [self.body(x - self.mean)] * len(self.channels)
+
+
+class Lower(NamedTuple):
+    """One lower latent of a ladder, as drawn: q(z|above, x), p(z|above) and z."""
+
+    posterior: Normal
+    prior: Normal
+    draw: Draw
+
+    def kl(self) -> Tensor:
+        """(B, 1) nats, in closed form."""
+        return kl_divergence(self.posterior, self.prior).flatten(1).sum(1, keepdim=True)
+
+    def log_ratio(self) -> Tensor:
+        """log q - log p of what was drawn, (B, 1) nats: its mean is the KL."""
+        return (self.draw.log_q - self.prior.log_prob(self.draw.z)).flatten(1).sum(1, keepdim=True)
+
+
+class Level(nn.Module):
+    """A lower latent: its prior given all above, its posterior as a change of that prior, its way into the drawing.
+
+    The residual parameterisation of Vahdat & Kautz 2020 (arXiv:2007.03898): where the picture has nothing to add, the
+    posterior is the prior, and costs nothing.
+    """
+
+    def __init__(self, layer: type[nn.Module], stream: int, detail: int, dim: int):
+        super().__init__()
+        size = () if layer is nn.Linear else (1,)  # or 1x1 convolutions
+        self.prior = layer(stream, 2 * dim, *size)
+        self.change = layer(stream + detail, 2 * dim, *size)
+        self.into = layer(dim, stream, *size)
+        for part in (self.prior, self.change):
+            nn.init.normal_(part.weight, std=0.02)
+            nn.init.zeros_(part.bias)
+
+    def forward(self, stream: Tensor, detail: Tensor | None, noise: Tensor | None) -> tuple[Tensor, Lower]:
+        """The stream with this level in it, and the level; drawn from its prior where there is no `detail`."""
+        mu, log_sigma = self.prior(stream).float().chunk(2, 1)
+        prior = posterior = Normal(mu, log_sigma.clamp(-5, 2).exp())
+        if detail is not None:
+            shift, scale = self.change(torch.cat([stream, detail], 1)).float().chunk(2, 1)
+            posterior = Normal(mu + prior.sigma * shift, prior.sigma * scale.clamp(-4, 2).exp())
+        draw = posterior.draw(noise)
+        return stream + self.into(draw.z.to(stream.dtype)), Lower(posterior, prior, draw)
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What a decoder gives: a picture, as its mean in (0, 1) or the logits of that, each (B, C, S, S); raw maps (B,
+    extra, S, S) for whatever else the likelihood needs; and the lower latents of a ladder, coarsest first."""
+
+    palette_mean: Tensor | None
+    raw: Tensor | None
+    extra: Tensor
+    lower: list[Lower]
+
+    @property
+    def mean(self) -> Tensor:
+        return self.raw.sigmoid() if self.palette_mean is None else self.palette_mean
+
+    @property
+    def logits(self) -> Tensor:
+        return torch.logit(self.palette_mean, eps=1e-4) if self.raw is None else self.raw
+
+
+class Decoder(nn.Module):
+    """z (B, motif_dim + colour_dim) -> a picture.
+
+    The motif half draws, for each pixel, how much of each palette entry it takes; the colour half fills the palette. So
+    exchanging the colour halves of two pictures exchanges their palettes, and the drawing stays. The lower latents of a
+    ladder are part of the drawing. Without a colour half the channels themselves are drawn.
+    """
+
+    def __init__(self, cfg: config.Model, motif: int, extra: int, detail: Sequence[int]):
+        """`motif` numbers draw, or of codes as many channels at an eighth of the side; `detail`: channels a level."""
+        super().__init__()
+        codes = cfg.posterior == "vq"
+        self.side, self.channels, self.extra = cfg.image_size // 32, cfg.channels, extra
+        self.palette = cfg.palette if cfg.colour_dim else 0
+        width = cfg.width
+        channels = [8 * width, 8 * width, 4 * width, 2 * width]
+        self.skipped = 2 if codes else 0  # a map of codes begins at the third of these sizes
+        self.first = _conv(motif, channels[2]) if codes else nn.Linear(motif, channels[0] * self.side**2)
+        steps = zip(channels[self.skipped :], channels[self.skipped + 1 :], strict=False)
+        self.up = nn.ModuleList(_conv(i, o) for i, o in steps)
+        streams = channels[len(channels) - len(detail) :]
+        self.levels = nn.ModuleList(Level(nn.Conv2d, s, d, cfg.level_dim) for s, d in zip(streams, detail, strict=True))
+        self.last = nn.Conv2d(2 * width, 16 * ((self.palette or self.channels) + extra), 3, padding=1)
+        if self.palette:
+            self.colours = nn.Sequential(nn.Linear(cfg.colour_dim, 256), nn.SiLU(), nn.Linear(256, 3 * self.palette))
+
+    def forward(self, motif: Tensor, colour: Tensor, detail: Sequence[Tensor], noise: Sequence[Tensor]) -> Drawn:
+        x = self.first(motif)
+        x = x.view(len(motif), -1, self.side, self.side) if x.ndim == 2 else x
+        plain = 1 + len(self.up) - len(self.levels)  # sizes that have no level
+        lower: list[Lower] = []
+        for place in range(1 + len(self.up)):
+            if place:
+                x = self.up[place - 1](F.interpolate(x, scale_factor=2.0))
+            if place >= plain:
+                number = place - plain
+                x, level = self.levels[number](x, _of(detail, number), _of(noise, number))
+                lower.append(level)
+        x = F.pixel_shuffle(self.last(x), 4)  # (B, palette + extra, S, S)
+        drawing, extra = x.split([self.palette or self.channels, self.extra], dim=1)
+        if not self.palette:
+            return Drawn(None, drawing.float(), extra.float(), lower)
+        colours = self.colours(colour).view(len(x), self.palette, 3).sigmoid()  # (B, P, 3)
+        mean = torch.einsum("bphw,bpc->bchw", drawing.softmax(1), colours.to(drawing.dtype)).float()
+        return Drawn(mean, None, extra.float(), lower)
+
+    def shapes(self, level_dim: int) -> list[tuple[int, ...]]:
+        """Of the lower latents of one picture, coarsest first."""
+        sides = [self.side * 2 ** (place + self.skipped) for place in range(1 + len(self.up))]
+        return [(level_dim, side, side) for side in sides[len(sides) - len(self.levels) :]]
+
+
+class MlpDecoder(nn.Module):
+    """The same by hidden layers of `width`; those above a lower latent are half as wide (as in Burda et al. 2016)."""
+
+    def __init__(self, cfg: config.Model, motif: int, extra: int, detail: Sequence[int]):
+        super().__init__()
+        self.shape, self.extra = (cfg.channels, cfg.image_size, cfg.image_size), extra
+        inputs, half = motif + cfg.colour_dim, cfg.width // 2
+        sizes = [inputs, *[half] * len(detail), cfg.width]
+        steps = zip(sizes, sizes[1:], strict=False)
+        self.stages = nn.ModuleList(nn.Sequential(*_hidden(i, o)) for i, o in steps)
+        self.levels = nn.ModuleList(Level(nn.Linear, half, width, cfg.level_dim) for width in detail)
+        self.last = nn.Linear(cfg.width, (cfg.channels + extra) * cfg.image_size**2)
+
+    def forward(self, motif: Tensor, colour: Tensor, detail: Sequence[Tensor], noise: Sequence[Tensor]) -> Drawn:
+        x, lower = torch.cat([motif, colour], 1), []
+        for number, stage in enumerate(self.stages):
+            x = stage(x)
+            if number < len(self.levels):
+                x, level = self.levels[number](x, _of(detail, number), _of(noise, number))
+                lower.append(level)
+        channels, height, width = self.shape
+        x = self.last(x).view(len(x), -1, height, width).float()
+        logits, extra = x.split([channels, self.extra], dim=1)
+        return Drawn(None, logits, extra, lower)
+
+    def shapes(self, level_dim: int) -> list[tuple[int, ...]]:
+        return [(level_dim,)] * len(self.levels)
 
 
 def motif_features(cfg: config.Model) -> ConvFeatures | TimmFeatures:
@@ -155,6 +340,22 @@ def motif_features(cfg: config.Model) -> ConvFeatures | TimmFeatures:
     if cfg.encoder == "conv":
         return ConvFeatures(cfg.width)
     return TimmFeatures(cfg.encoder.removeprefix("timm:"), cfg.pretrained, cfg.image_size)
+
+
+def _hidden(inputs: int, width: int) -> list[nn.Module]:
+    layers = [nn.Linear(inputs, width), nn.Linear(width, width)]
+    for layer in layers:
+        nn.init.xavier_uniform_(layer.weight)
+        nn.init.zeros_(layer.bias)
+    return [layers[0], nn.SiLU(), layers[1], nn.SiLU()]
+
+
+def _resized(maps: Tensor, side: int) -> Tensor:
+    return F.adaptive_avg_pool2d(maps, side) if maps.shape[-1] > side else F.interpolate(maps, size=(side, side))
+
+
+def _of(parts: Sequence[Tensor], number: int) -> Tensor | None:
+    return parts[number] if parts else None
 
 
 def _mean_and_std(maps: Tensor) -> list[Tensor]:

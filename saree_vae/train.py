@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import itertools
 import json
 import logging
@@ -17,23 +18,26 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, default_collate
 
 from . import checkpoint, data, images, metrics, sheets, views
 from .checkpoint import Run
 from .config import Config, Objective, Train
+from .config import of_text as config_of_text
 from .config import save_text as config_text
+from .distributions import Normal
 from .encoding import encode, shrunk, to_images, to_tensor
 from .errors import SareeError
 from .files import atomic_write
-from .latents import Latents, unit
-from .objective import info_nce, supervised_contrast
+from .latents import unit
+from .objective import Elbo, info_nce, supervised_contrast, total_correlation
 from .vae import VAE, Encoded
 from .views import NAMES
 
@@ -41,7 +45,7 @@ ACTIVE = 0.02  # nats: a latent dimension with less KL than this is idle
 EXPLODED = 1e4  # the terms are of order 1 per pixel value; nothing healthy comes near
 WATCHED = 200  # validation pictures measured during training
 ORDER, OTHER = 3, 4  # streams of random numbers, beside the two of `views`: order, another photograph of the piece
-WEIGHTED = ("reconstruct", "swap", "contrast_motif", "contrast_colour", "labels")  # as the objective calls its weights
+UNTOLD = 0.2  # share of pictures whose class a conditional model is not told: so it learns to do without
 
 
 @dataclass(frozen=True)
@@ -55,9 +59,21 @@ class Progress:
     row: dict | None = None
 
 
+@dataclass(frozen=True)
+class Arrays:
+    """Pictures in memory, in place of a data set: (N, S, S, C) uint8 of the model's own size, seen as they are."""
+
+    train: np.ndarray
+    val: np.ndarray
+    clusters: tuple[str | None, ...] = ()  # of `train`, where they are known
+
+    def digest(self) -> str:
+        return hashlib.sha256(self.train.tobytes()).hexdigest()
+
+
 def train(
     config: Config,
-    dataset: data.DataSet,
+    dataset: data.DataSet | Arrays,
     run: str | Path,
     *,
     resume: bool = False,
@@ -87,24 +103,29 @@ def train(
     tell = tell if first else _say_nothing
     if first:
         _claim(run, config, resume)
-    pictures, watched = _pictures(config, dataset, strict, opening, tell)
+    material = _material(config, dataset, strict, opening, tell)
+    if config.model.conditional:
+        named = config.model.model_copy(update={"classes": tuple(sorted({c for c in material.clusters if c}))})
+        config = config.model_copy(update={"model": named})
     torch.manual_seed(settings.seed)
     state_file = run / "last" / "state.safetensors"
     start = config.model.model_copy(update={"pretrained": False}) if state_file.exists() else config.model
     model = VAE(start).to(memory_format=torch.channels_last)
+    if config.model.encoder == "mlp":
+        model.centre(to_tensor(material.images.mean(0, keepdims=True), channels=config.model.channels)[0])
     adam = torch.optim.AdamW(_groups(model, settings.weight_decay), lr=settings.learning_rate)
     stepper, optimizer = fabric.setup(model, adam)
-    plan = Plan(len(pictures.images), settings, fabric.global_rank, fabric.world_size)
-    state = State(run, config, f"{dataset.digest()}, {len(pictures.images)} readable", plan, model, adam)
+    plan = Plan(len(material.images), settings, fabric.global_rank, fabric.world_size)
+    state = State(run, config, f"{dataset.digest()}, {len(material.images)} readable", plan, model, adam)
     if resume:
         tell(state.restore())
     plan.start = state.step
-    if first:
+    if first and isinstance(dataset, data.DataSet):
         checkpoint.save_seen(run, dataset.of("train"))
     log = Log(run, state.step)
-    learn = Learner(config, fabric, stepper, optimizer)
+    learn = Learner(config, fabric, stepper, optimizer, len(material.images))
     with _stop_signals() as stop:
-        for batch in _loader(config, pictures, plan, fabric.device.type):
+        for batch in _loader(config, material, plan, fabric.device.type):
             for group in adam.param_groups:
                 group["lr"] = settings.learning_rate * _warm_cosine(state.step / plan.steps, settings.warmup)
             told = learn(batch, state.step, plan.steps, partial(_refuse_broken, state=state))
@@ -114,7 +135,7 @@ def train(
             row = None
             if first and within == 0:
                 drawn = epoch % settings.pictures_every == 0 or state.step == plan.steps
-                row = log.end_epoch(epoch, state.step, _watch(state, watched, epoch, tell) if drawn else {})
+                row = log.end_epoch(epoch, state.step, _watch(state, material, epoch, tell) if drawn else {})
                 state.save()
             if first and watch:
                 watch(Progress(state.step, plan.steps, epoch, log.images_per_s, row))
@@ -133,49 +154,98 @@ class Learner:
     fabric: Fabric
     model: torch.nn.Module  # as `fabric.setup` gave it
     optimizer: torch.optim.Optimizer
+    pictures: int  # in the training set
 
     def __call__(self, batch: dict[str, Tensor], step: int, steps: int, check: Callable) -> dict[str, float]:
         """The value of every term; `check` sees those that are minimised, and the gradient's norm, before the move."""
         fabric, objective, settings = self.fabric, self.config.objective, self.config.train
-        views = {name: to_tensor(batch[name], fabric.device) for name in ("clean", *NAMES)}
         noise = torch.Generator(fabric.device).manual_seed(_seed(settings.seed, step, fabric.global_rank))
-        out = self.model(views, noise, objective.decode)
-        terms = _terms(out, batch["cluster"].to(fabric.device), self.config, step / steps, _gather(fabric))
+        views = {name: self._picture(batch[name], noise) for name in ("clean", *NAMES) if name in batch}
+        clusters = batch["cluster"].to(fabric.device)
+        hidden = torch.rand(clusters.shape, generator=noise, device=clusters.device) < UNTOLD
+        out = self.model(
+            views,
+            noise,
+            decode=objective.decode,
+            samples=objective.samples,
+            swap=objective.swap > 0,
+            classes=(clusters + 1).masked_fill(hidden, 0) if self.config.model.conditional else None,
+        )
+        terms = _terms(out, clusters, self.config, step / steps, self.pictures, _gather(fabric))
         told = dict(zip(terms, torch.stack([*terms.values()]).tolist(), strict=True))
-        weighted = [name for name in WEIGHTED if name in terms]
+        weighted = {name: float(getattr(objective, name)) for name in terms if hasattr(objective, name)}
         check({name: told[name] for name in weighted})
         self.optimizer.zero_grad()
-        fabric.backward(sum(getattr(objective, name) * terms[name] for name in weighted))
+        fabric.backward(sum(weight * terms[name] for name, weight in weighted.items()))
         norm = fabric.clip_gradients(self.model, self.optimizer, max_norm=settings.clip, error_if_nonfinite=False)
         check({"gradient norm": norm.item()})
         self.optimizer.step()
         return told
 
+    def _picture(self, images: Tensor, noise: torch.Generator) -> Tensor:
+        x = to_tensor(images, self.fabric.device, self.config.model.channels)
+        return torch.bernoulli(x, generator=noise) if self.config.model.binary else x
+
 
 def _terms(
-    out: Encoded, clusters: Tensor, config: Config, progress: float, gather: Callable[[Tensor], Tensor]
+    out: Encoded,
+    clusters: Tensor,
+    config: Config,
+    progress: float,
+    pictures: int,
+    gather: Callable[[Tensor], Tensor],
 ) -> dict[str, Tensor]:
     """The parts of the loss, each (); ELBO and swap are per pixel value, contrasts in nats.
 
     `clusters` (B,) are numbers, negative where unknown; they count only with `objective.labels`.
     """
     objective, values = config.objective, out.recon[0].numel()
-    beta = objective.beta * min(1.0, progress / objective.kl_warmup if objective.kl_warmup else 1.0)
     motif = {name: gather(mu) for name, mu in out.motif.items()}
     colour = {name: gather(mu) for name, mu in out.colour.items()}
-    terms = {
-        "reconstruct": out.elbo.loss(beta=beta, free_bits=objective.free_bits) / values,
-        "swap": -out.swap.mean() / values,
-        "contrast_motif": _contrast(motif, objective.temperature),
-        "contrast_colour": _contrast(colour, objective.temperature),
-        # Watched, not minimised on their own:
-        "recon": out.elbo.recon.mean().detach(),
-        "kl_motif": out.elbo.kl[:, : config.model.motif_dim].sum(1).mean().detach(),
-        "kl_colour": out.elbo.kl[:, config.model.motif_dim :].sum(1).mean().detach(),
-    }
+    held = {} if objective.capacity is None else {"capacity": objective.capacity * min(1.0, 2 * progress)}
+    beta = objective.beta * (1.0 if held else _warmed(progress, objective))
+    terms = {"reconstruct": out.elbo.loss(beta=beta, free_bits=objective.free_bits, **held) / values}
+    if out.swap is not None:
+        terms["swap"] = -out.swap.mean() / values
+    for name, means, weight in (
+        ("contrast_motif", motif, objective.contrast_motif),
+        ("contrast_colour", colour, objective.contrast_colour),
+    ):
+        if weight and means:
+            terms[name] = _contrast(means, objective.temperature)
     if objective.labels:
         terms["labels"] = _labelled(motif, gather(clusters), objective)
-    return terms
+    if objective.total_correlation:
+        terms["total_correlation"] = total_correlation(*_side_by_side(out), pictures) / values
+    if out.codes:
+        terms["commit"] = out.codes.away.mean()
+    return terms | {name: value.detach() for name, value in _only_watched(out).items()}
+
+
+def _only_watched(out: Encoded) -> dict[str, Tensor]:
+    told = {"recon": out.elbo.recon.mean()}
+    told |= {f"kl_{name}": kl.sum(1).mean() for name, kl in out.elbo.kl.items()}
+    if out.bound is not None:
+        told["bound"] = out.bound.mean().float()
+    if out.codes:
+        told["perplexity"] = out.codes.perplexity
+    return told
+
+
+def _warmed(progress: float, objective: Objective) -> float:
+    """How much of beta counts: it rises over `kl_warmup` of training, or of each cycle's part of it."""
+    share = progress * objective.kl_cycles
+    share -= min(int(share), objective.kl_cycles - 1)
+    warmup = objective.kl_warmup
+    return min(1.0, share / warmup) if warmup else 1.0
+
+
+def _side_by_side(out: Encoded) -> tuple[Normal, Tensor]:
+    """Posterior and draw of all halves together, (B, D)."""
+    halves = list(out.posterior)
+    parts = [out.posterior[half] for half in halves]
+    whole = Normal(torch.cat([q.mu for q in parts], 1), torch.cat([q.sigma for q in parts], 1))
+    return whole, torch.cat([out.draws[half].z for half in halves], 1)
 
 
 def _contrast(means: dict[str, Tensor], temperature: float) -> Tensor:
@@ -191,7 +261,7 @@ def _labelled(motif: dict[str, Tensor], clusters: Tensor, objective: Objective) 
 
 def _refuse_broken(values: dict[str, float], state: State) -> None:
     for name, value in values.items():
-        if not abs(value) < (EXPLODED if name in WEIGHTED else math.inf):  # also catches NaN
+        if not abs(value) < (EXPLODED if name in Objective.model_fields else math.inf):  # also catches NaN
             kept = (
                 f"The last good model is in {state.run}"
                 if (state.run / "model.safetensors").exists()
@@ -256,10 +326,12 @@ class State:
             return f"{self.run} holds no finished epoch; starting from the beginning"
         tensors, about = checkpoint.load_tensors(path)
         for what, mine in self.same.items():
-            if about.get(what) != mine:
+            theirs = about.get(what)
+            # Settings that are newer than the run stood, unsaid, at their defaults.
+            if theirs != mine and not (what == "settings" and theirs and config_of_text(theirs) == config_of_text(mine)):
                 raise SareeError(
                     f"{self.run} was made with other {what}"
-                    + (f" ({about.get(what)}, now {mine})" if what == "batch" else "")
+                    + (f" ({theirs}, now {mine})" if what == "batch" else "")
                     + "; resume with what it was made with, or choose another folder"
                 )
         parts: dict[str, dict] = {"model": {}, "average": {}, "adam": {}}
@@ -301,18 +373,29 @@ class Plan:
 
 
 class TrainingViews(Dataset):
-    """The four views of a picture in an epoch, by (epoch, index), each (S, S, 3) uint8, and "cluster", its number."""
+    """The views of a picture in an epoch, by (epoch, index), each (S, S, C) uint8, and "cluster", its number.
 
-    def __init__(self, config: Config, pictures: data.Pictures):
-        self.pictures, self.size, self.seed = pictures.images, config.model.image_size, config.train.seed
-        self.clusters = _numbers([item.cluster for item in pictures.items])
-        self.pieces = _numbers([item.item_id if config.objective.items else None for item in pictures.items])
+    All four, or "clean" alone where no other teaches; of `Arrays`, which need no reading, whole batches at once.
+    """
+
+    def __init__(self, config: Config, material: Material):
+        self.pictures, self.size, self.seed = material.images, config.model.image_size, config.train.seed
+        self.clusters = _numbers(material.clusters)
+        self.pieces = _numbers(material.pieces if config.objective.items else [None] * len(material.pieces))
+        objective, self.as_they_are = config.objective, material.as_they_are
+        self.compared = bool(objective.swap or objective.contrast_motif or objective.contrast_colour)
 
     def __getitem__(self, key: tuple[int, int]) -> dict[str, np.ndarray]:
         epoch, index = key
-        named = {"index": index, "epoch": epoch, "seed": self.seed}
+        named = {"index": index, "epoch": epoch, "seed": self.seed, "only_clean": not self.compared}
         made = views.training_views(self.pictures[index], self.size, other=self._other(epoch, index), **named)
         return made | {"cluster": self.clusters[index]}
+
+    def __getitems__(self, keys: list[tuple[int, int]]) -> list[dict[str, np.ndarray]] | dict[str, np.ndarray]:
+        if not self.as_they_are:
+            return [self[key] for key in keys]
+        rows = [index for _, index in keys]
+        return {"clean": self.pictures[rows], "cluster": self.clusters[rows]}
 
     def _other(self, epoch: int, index: int) -> np.ndarray | None:
         """Every second time another photograph of the same piece, where there is one."""
@@ -354,15 +437,16 @@ class Log:
         return row
 
 
-def _watch(state: State, watched: np.ndarray, epoch: int, tell: Callable[[str], None]) -> dict:
+def _watch(state: State, material: Material, epoch: int, tell: Callable[[str], None]) -> dict:
     """Measure the averaged model on validation pictures, draw a grid, and warn of collapse."""
     run, size = state.averaged(), state.config.model.image_size
-    clean = shrunk(watched, size)
-    latents = encode(run, clean)
-    measured = {"val_elbo": _mean_elbo(run, clean)} | _found(run, watched, latents)
-    kl = (0.5 * (latents.mu**2 + latents.sigma**2 - 1) - np.log(latents.sigma)).mean(0)  # (D,)
-    halves = {"motif": kl[: latents.motif_dim], "colour": kl[latents.motif_dim :]}
-    for half, values in halves.items():
+    clean = shrunk(material.watched, size)
+    terms = _mean_terms(run, clean)
+    measured = {"val_elbo": float(terms.value)} | ({} if material.as_they_are else _found(run, material.watched))
+    for half, _ in run.model.halves:
+        values = terms.kl[half][0] if half in terms.kl else ()
+        if len(values) < 2:  # known as a whole only, or free
+            continue
         active = int((values > ACTIVE).sum())
         measured[f"active_{half}"] = active
         measured[f"kl_{half}_each"] = [round(float(value), 4) for value in values]
@@ -375,11 +459,13 @@ def _watch(state: State, watched: np.ndarray, epoch: int, tell: Callable[[str], 
     return measured
 
 
-def _found(run: Run, watched: np.ndarray, latents: Latents) -> dict[str, float]:
+def _found(run: Run, watched: np.ndarray) -> dict[str, float]:
     """R@1 of each changed picture among the clean ones."""
-    size, found = run.config.model.image_size, {}
+    size, found, latents = run.config.model.image_size, {}, encode(run, watched)
     clean = {"motif": unit(latents.motif), "colour": unit(latents.colour), "both": latents.embedding()}
     for name, half in (("phone_photo", "both"), ("recoloured", "motif"), ("shuffled", "colour")):
+        if half == "colour" and not run.config.model.colour_dim:
+            continue
         changed = np.stack([views.evaluation_view(name, p, size, index=i) for i, p in enumerate(watched)])
         asked = encode(run, changed)
         query = asked.embedding() if half == "both" else unit(getattr(asked, half))
@@ -388,30 +474,49 @@ def _found(run: Run, watched: np.ndarray, latents: Latents) -> dict[str, float]:
 
 
 @torch.inference_mode()
-def _mean_elbo(run: Run, clean: np.ndarray) -> float:
-    noise = torch.Generator(run.device).manual_seed(0)
-    parts = [run.model.elbo(to_tensor(clean[i : i + 64], run.device), noise).value for i in range(0, len(clean), 64)]
-    return float(torch.cat(parts).mean())
+def _mean_terms(run: Run, clean: np.ndarray) -> Elbo:
+    """The terms of the ELBO, averaged over pictures: recon (1,), and of each part of z (1, D)."""
+    noise, channels = torch.Generator(run.device).manual_seed(0), run.config.model.channels
+    parts = []
+    for i in range(0, len(clean), 64):
+        x = run.model.observed(to_tensor(clean[i : i + 64], run.device, channels), noise)
+        parts.append(run.model.elbo(x, noise))
+    kl = {name: torch.cat([part.kl[name] for part in parts]).mean(0, keepdim=True) for name in parts[0].kl}
+    return Elbo(torch.cat([part.recon for part in parts]).mean(0, keepdim=True), kl)
 
 
 @torch.inference_mode()
 def _draw(run: Run, clean: np.ndarray, path: Path) -> None:
-    """Four rows: pictures, their reconstructions, the next picture's, and this motif in the next one's colours."""
-    mu = run.model.encode(to_tensor(clean, run.device)).mu
-    motif = run.config.model.motif_dim
-    exchanged = torch.cat([mu[:, :motif], mu.roll(-1, 0)[:, motif:]], 1)
-    rows = [clean, to_images(run.model.decode(mu)), np.roll(clean, -1, 0), to_images(run.model.decode(exchanged))]
-    sheets.save(sheets.grid(np.concatenate(rows), len(clean)), path)
+    """Rows of pictures and their reconstructions; with a colour half also the next picture, and this in its colours."""
+    x = to_tensor(clean, run.device, run.config.model.channels)
+    rows = [to_images(x), to_images(run.model.reconstruct(x))]
+    if run.config.model.colour_dim:
+        following = x.roll(-1, 0)
+        rows += [to_images(following), to_images(run.model.reconstruct(x, following))]
+    tiles = np.concatenate(rows)
+    sheets.save(sheets.grid(np.repeat(tiles, 3 // tiles.shape[3], 3), len(clean)), path)
 
 
-def _pictures(
+class Material(NamedTuple):
+    """What is trained on and what is watched: (N, M, M, C) uint8 each, M a margin larger than the model's size."""
+
+    images: np.ndarray
+    clusters: Sequence[str | None]
+    pieces: Sequence[str | None]
+    watched: np.ndarray
+    as_they_are: bool = False  # at the model's size, without views
+
+
+def _material(
     config: Config,
-    dataset: data.DataSet,
+    dataset: data.DataSet | Arrays,
     strict: bool,
     opening: Callable[[int, int], None] | None,
     tell: Callable[[str], None],
-) -> tuple[data.Pictures, np.ndarray]:
-    """Training pictures, and those watched (N, M, M, 3) uint8, with M a margin larger than the model's size."""
+) -> Material:
+    if isinstance(dataset, Arrays):
+        named = dataset.clusters or [None] * len(dataset.train)
+        return Material(dataset.train, named, [None] * len(named), dataset.val[:WATCHED], as_they_are=True)
     side = images.margin_side(config.model.image_size)
     training = data.load(dataset.of("train"), side, strict=strict, progress=opening)
     val = dataset.of("val")
@@ -425,10 +530,12 @@ def _pictures(
         )
     for lacking in _nothing_to_learn(config, training.items):
         tell(lacking)
-    if len(watched.images):
-        return training, watched.images
-    tell("no val split: what is watched while training (val_...) is measured on training pictures")
-    return training, training.images[:: math.ceil(len(training.images) / WATCHED)]
+    chosen = watched.images
+    if not len(chosen):
+        tell("no val split: what is watched while training (val_...) is measured on training pictures")
+        chosen = training.images[:: math.ceil(len(training.images) / WATCHED)]
+    clusters, pieces = [item.cluster for item in training.items], [item.item_id for item in training.items]
+    return Material(training.images, clusters, pieces, chosen)
 
 
 def _nothing_to_learn(config: Config, items: Sequence[data.Item]) -> Iterator[str]:
@@ -446,10 +553,11 @@ def _numbers(names: Sequence[str | None]) -> np.ndarray:
     return np.array([number.get(name, -1) for name in names], dtype=np.int64)
 
 
-def _loader(config: Config, pictures: data.Pictures, plan: Plan, device: str) -> DataLoader:
+def _loader(config: Config, material: Material, plan: Plan, device: str) -> DataLoader:
     settings = config.train
     return DataLoader(
-        TrainingViews(config, pictures),
+        TrainingViews(config, material),
+        collate_fn=_collated,
         batch_sampler=plan,
         num_workers=settings.workers,
         worker_init_fn=_quiet_worker,
@@ -458,6 +566,10 @@ def _loader(config: Config, pictures: data.Pictures, plan: Plan, device: str) ->
         # Forked workers share the pictures' memory; a spawned one would get a copy.
         multiprocessing_context="fork" if settings.workers and sys.platform == "linux" else None,
     )
+
+
+def _collated(batch: list[dict[str, np.ndarray]] | dict[str, np.ndarray]) -> dict[str, Tensor]:
+    return default_collate(batch) if isinstance(batch, list) else {k: torch.from_numpy(v) for k, v in batch.items()}
 
 
 def _quiet_worker(_: int) -> None:

@@ -28,7 +28,14 @@ SMALLEST_CROP = 0.2  # of the picture's area, in the phone photo of a training s
 
 
 def training_views(
-    image: np.ndarray, size: int, *, index: int, epoch: int, seed: int = 0, other: np.ndarray | None = None
+    image: np.ndarray,
+    size: int,
+    *,
+    index: int,
+    epoch: int,
+    seed: int = 0,
+    other: np.ndarray | None = None,
+    only_clean: bool = False,
 ) -> dict[str, np.ndarray]:
     """The four views of a training step from one picture (H, W, 3) uint8, each (size, size, 3) uint8.
 
@@ -39,6 +46,8 @@ def training_views(
     """
     streams, photograph = _random(TRAINING, seed, epoch, index), image if other is None else other
     clean = _run(_crop(size), image, streams)
+    if only_clean:
+        return {"clean": clean}
     views = {"clean": clean, "phone_photo": _run(_phone_photo(size, SMALLEST_CROP), photograph, streams)}
     for name, recipe in (("recoloured", _recoloured()), ("shuffled", _shuffled())):
         views[name] = _run(recipe, clean, streams)

@@ -12,9 +12,9 @@ import pytest
 ROOT = Path(__file__).parent.parent
 FLOORS = [
     "errors files config images latents distributions metrics where",
-    "data views regions loom networks objective index baselines sheets",
+    "data views regions loom networks codes posteriors priors objective index baselines sheets",
     "vae",
-    "checkpoint",
+    "checkpoint likelihood",
     "encoding catalogue",
     "train evaluate report indexing",
 ]
