@@ -276,6 +276,10 @@ def evaluate(
     json_file: Annotated[
         Path | None, typer.Option("--json", metavar="FILE", help="Also write the figures here.")
     ] = None,
+    samples: Annotated[
+        int,
+        typer.Option(metavar="K", help="Draws of z a picture for the importance-weighted bound of likelihood.", min=1),
+    ] = 50,
     seed: SeedOption = 0,
     device: DeviceOption = "auto",
 ) -> None:
@@ -289,7 +293,8 @@ def evaluate(
     loaded, dataset = run_and_data(run, data, device)
     with task_bar() as progress:
         more = {"cluster": lambda measured: crafts.measured(loaded, measured, seed=seed, progress=progress)}
-        results = measuring.evaluate(loaded, dataset, tuple(task or ["all"]), seed=seed, progress=progress, more=more)
+        asked = {"seed": seed, "samples": samples, "progress": progress, "more": more}
+        results = measuring.evaluate(loaded, dataset, tuple(task or ["all"]), **asked)
     if json_file:
         with atomic_write(json_file) as temporary:
             temporary.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")

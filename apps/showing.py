@@ -103,13 +103,14 @@ def training_bar() -> Iterator[tuple[Callable[[int, int], None], Callable, Calla
 
 def epoch_line(row: dict) -> str:
     """One epoch in a line: what was minimised and, when measured, how often a changed picture found itself."""
-    terms = ", ".join(
-        f"{name} {row[name]:.3f}" for name in ("reconstruct", "swap", "contrast_motif", "contrast_colour")
-    )
+    minimised = ("reconstruct", "swap", "contrast_motif", "contrast_colour", "labels", "total_correlation", "commit")
+    terms = ", ".join(f"{name} {row[name]:.3f}" for name in minimised if name in row)
     line = f"epoch {row['epoch']}: {terms}; {row['images_per_s']:.0f} images/s"
     if "val_phone_photo" in row:
-        found = ", ".join(f"{name} {row[f'val_{name}']:.2f}" for name in ("phone_photo", "recoloured", "shuffled"))
-        line += f"\n  val R@1: {found}; active units: motif {row['active_motif']}, colour {row['active_colour']}"
+        views = ("phone_photo", "recoloured", "shuffled")
+        found = ", ".join(f"{name} {row[f'val_{name}']:.2f}" for name in views if f"val_{name}" in row)
+        active = ", ".join(f"{half} {row[f'active_{half}']}" for half in ("motif", "colour") if f"active_{half}" in row)
+        line += f"\n  val R@1: {found}" + (f"; active units: {active}" if active else "")
     return line
 
 

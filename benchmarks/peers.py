@@ -253,7 +253,7 @@ def _count(net: nn.Module) -> int:
 def _pythae_row(name: str, run: Run, dataset: DataSet, work: Path) -> Peer:
     about, make, embed = PYTHAE[name]
     try:
-        _need_pythae()
+        need_pythae()
         torch.manual_seed(run.config.train.seed)
         model = make(run.config.model).to(run.device)
         _fit(model, run, dataset, work / f"{name.replace(' ', '_')}.safetensors")
@@ -266,7 +266,7 @@ def _pythae_row(name: str, run: Run, dataset: DataSet, work: Path) -> Peer:
     return _alone(name, about, _describe(lambda x: embed(model, x), run.device), facts)
 
 
-def _need_pythae() -> None:
+def need_pythae() -> None:
     try:
         import pythae.models  # noqa: F401
     except ImportError as error:
@@ -390,7 +390,7 @@ def _train_pythae(model: nn.Module, run: Run, dataset: DataSet, name: str) -> No
     model.train()
     for step, keys in enumerate(plan):
         for group in adam.param_groups:
-            group["lr"] = settings.learning_rate * train._warm_cosine(step / plan.steps, settings.warmup)
+            group["lr"] = settings.learning_rate * train.warm_cosine(step / plan.steps, settings.warmup)
         crops = np.stack([_flipped_crop(pictures[index], size, settings.seed, epoch, index) for epoch, index in keys])
         loss = model({"data": to_tensor(crops, run.device)}).loss
         if not math.isfinite(loss.item()):
@@ -521,14 +521,9 @@ def _cells(row: dict, titles: list[str]) -> list[str]:
     if "missing" in row:
         return [row["name"], row["missing"], *[""] * (len(titles) + 3)]
     ratio = row["over_best_baseline"]
-    figures = [_cell(row["figures"][title]) for title in titles]
+    figures = [study.cell(row["figures"][title]) for title in titles]
     cost = [f"{row['bytes_per_item']:,}", f"{row['embed_ms_per_picture']:.2f}"]
     return [row["name"], *figures, f"{row['mean']:.3f}", "-" if ratio is None else f"{ratio:.2f}", *cost]
-
-
-def _cell(figure: dict) -> str:
-    value = f"{figure['value']:.3f}"
-    return value if figure["low"] is None else f"{value} [{figure['low']:.3f}, {figure['high']:.3f}]"
 
 
 if __name__ == "__main__":

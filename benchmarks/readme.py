@@ -53,8 +53,11 @@ TABLES = {  # by the script that measures, and prints, them
         "--labelled-run runs/labels --others not_textiles --seeds {count} --epochs {epochs}",
     ),
     "regions": ("What regions cost", ""),
+    "family": ("The family on photographs", "--epochs {epochs} --seed {seed}"),
+    "mnist": ("The family on MNIST", ""),
     "throughput": ("Speed", ""),
 }
+TEXTILES_DATA, DATA = "textiles/manifest.csv", {"mnist": "mnist"}
 OF_A_RUN = ("regions", "transfer", "cluster_head")  # which are told the run folder
 # The question in plain words; part of cluster_head.json; the figure; our row.
 NAMING = (
@@ -75,6 +78,19 @@ WITH_LABELS = """\
     saree-vae train --config textiles --set objective.labels=true --data textiles/manifest.csv --out runs/labels
     saree-vae evaluate runs/labels --data textiles/manifest.csv --task retrieval --task views --json labels.json
 
+"""
+PLANE = """\
+## A latent plane
+
+    PYTHONPATH=. python benchmarks/latent_pictures.py --data mnist --work mnist_work --out benchmarks/results
+
+configs/mnist.yaml with two latents, 40 epochs, a few minutes. What the decoder draws over the plane; where the encoder
+puts test digits; and the posteriors of all training digits together, q(z), at three epochs beside the prior: the weight
+of the KL rises over the first quarter of training, and q(z), far too wide at first, comes to the prior.
+
+![The decoder's digits over the latent plane](results/latent_grid.png)
+![Posterior means of the test digits, coloured by digit](results/latent_scatter.png)
+![q(z) at epochs 1, 5 and 40, and the prior](results/latent_density.png)
 """
 HEAD = """\
 # Results
@@ -101,10 +117,10 @@ def tables() -> str:
             if "seeds" in report:
                 report |= {"seed": " --seed ".join(map(str, report["seeds"])), "count": len(report["seeds"])}
             run = "runs/textiles " if name in OF_A_RUN else ""
-            command = f"benchmarks/{name}.py {run}--data textiles/manifest.csv {options.format_map(report)}".rstrip()
+            command = f"benchmarks/{name}.py {run}--data {DATA.get(name, TEXTILES_DATA)} {options.format_map(report)}"
             table = _script(name).markdown(report)
-            parts.append(f"## {title}\n\n    PYTHONPATH=. python {command}\n\n{table}")
-    return "\n\n".join(parts) + "\n"
+            parts.append(f"## {title}\n\n    PYTHONPATH=. python {command.rstrip()}\n\n{table}")
+    return "\n\n".join([*parts, PLANE])
 
 
 def questions(tasks: dict) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import statistics
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -54,6 +55,18 @@ def tell(report: dict, markdown: Callable[[dict], str], file: str | None) -> Non
         with atomic_write(file) as temporary:
             temporary.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     print(markdown(report))
+
+
+def speed(run: str | Path) -> float:
+    """Pictures a second while training, the median of its epochs."""
+    rows = (Path(run) / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    return statistics.median(json.loads(row)["images_per_s"] for row in rows)
+
+
+def cell(figure: dict, digits: int = 3) -> str:
+    """The value and its interval, if it has one."""
+    value = f"{figure['value']:,.{digits}f}"
+    return value if figure["low"] is None else f"{value} [{figure['low']:,.{digits}f}, {figure['high']:,.{digits}f}]"
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

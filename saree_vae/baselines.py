@@ -8,15 +8,25 @@ a claim is only worth as much as the baseline that stands beside it.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .latents import unit
 
+if TYPE_CHECKING:
+    from sklearn.decomposition import PCA
+    from sklearn.mixture import GaussianMixture
+
 # On textiles, 5x8x8 to 16x24x24 bins, 32 to 128 pixels and Lab marginals gave class R@1 of 0.47 to 0.49; this 0.49.
 LIGHTNESS_BINS, CHROMA_BINS, CHROMA_RANGE, COLOUR_SIDE = 8, 12, 80.0, 64
 LBP_RADII, LBP_NEIGHBOURS = (1, 2), 8
 PCA_SIDE, PCA_COMPONENTS = 32, 64
+# Of `mixture`, and training pictures for each component. On 2,000 textiles 20 to 300 components and 1 to 30 normals
+# gave 7.56 to 7.69 bits per dimension of test pictures, this 7.57; on 1,000, more than 100 components gave up to 8.5.
+MIXTURE_COMPONENTS, MIXTURE_NORMALS, MIXTURE_FEWEST = 100, 10, 20
+LEVEL_VARIANCE = 1 / 12 / 256**2  # of the noise within a level: no variance is smaller
 
 
 def colour_histogram(images: np.ndarray) -> np.ndarray:
@@ -81,6 +91,58 @@ def pca(train_images: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
     return lambda images: unit(model.transform(_pixels(images)) / spread)
 
 
+@dataclass(frozen=True)
+class Mixture:
+    """p(x) of whole pictures: a mixture of normals on their principal components, one variance for all outside these.
+
+    Pictures are (N, S, S, C) uint8; densities are of values in [0, 1], each of 256 levels filled with uniform noise, so
+    that 8 - log_prob / values / log 2 is a bound on the bits per dimension.
+    """
+
+    components: PCA
+    normals: GaussianMixture
+    variance: float
+
+    def log_prob(self, images: np.ndarray, seed: int = 0) -> np.ndarray:
+        """Log density of each picture, (N,) nats."""
+        x = _filled(images, seed)
+        z = self.components.transform(x).astype(np.float64)
+        outside = x.shape[1] - z.shape[1]
+        away = np.square(x - self.components.mean_).sum(1, dtype=np.float64) - np.square(z).sum(1)
+        rest = -0.5 * (away / self.variance + outside * np.log(2 * np.pi * self.variance))
+        return self.normals.score_samples(z) + rest
+
+    def sample(self, count: int, seed: int = 0) -> np.ndarray:
+        """Draws, values of pictures (count, values): not kept to [0, 1], which the density is not either."""
+        noise = np.random.default_rng(seed).standard_normal((count, self.components.n_features_in_))
+        noise -= self.components.inverse_transform(self.components.transform(noise)) - self.components.mean_
+        z, _ = self.normals.set_params(random_state=seed).sample(count)
+        return self.components.inverse_transform(z) + np.sqrt(self.variance) * noise
+
+
+def mixture(train_images: np.ndarray) -> Mixture:
+    """Fit `Mixture` to pictures (N, S, S, C) uint8.
+
+    Raises:
+        ValueError: fewer than MIXTURE_FEWEST pictures.
+    """
+    from sklearn.decomposition import PCA
+    from sklearn.mixture import GaussianMixture
+
+    count = len(train_images)
+    if count < MIXTURE_FEWEST:
+        raise ValueError(f"a mixture needs at least {MIXTURE_FEWEST} pictures to learn from, got {count}")
+    x = _filled(train_images, seed=1)
+    kept = min(MIXTURE_COMPONENTS, count // MIXTURE_FEWEST, x.shape[1] - 1)
+    components = PCA(kept, svd_solver="randomized", random_state=0).fit(x)
+    z = components.transform(x).astype(np.float64)
+    away = np.square(x - components.mean_).sum(1, dtype=np.float64) - np.square(z).sum(1)
+    variance = max(float(away.mean()) / (x.shape[1] - kept), LEVEL_VARIANCE)
+    # No normal is narrower than what lies outside the components.
+    normals = GaussianMixture(max(1, min(MIXTURE_NORMALS, count // 200)), reg_covar=variance, random_state=0)
+    return Mixture(components, normals.fit(z), variance)
+
+
 def shrink(image: np.ndarray, side: int) -> np.ndarray:
     """A square picture averaged down to (side, side, 3); a smaller one is left alone."""
     import cv2
@@ -105,3 +167,9 @@ def _shared_counts(position: np.ndarray, shape: tuple[int, int, int]) -> np.ndar
 def _pixels(images: np.ndarray) -> np.ndarray:
     small = [shrink(image, PCA_SIDE) for image in images]
     return np.stack(small).reshape(len(images), -1).astype(np.float32) / 255
+
+
+def _filled(images: np.ndarray, seed: int) -> np.ndarray:
+    """Values of pictures in [0, 1), (N, values) float32, anywhere within their levels."""
+    noise = np.random.default_rng(seed).random(images.shape, dtype=np.float32)
+    return ((images + noise) / 256).reshape(len(images), -1)

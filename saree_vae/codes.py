@@ -64,16 +64,16 @@ class Codebook(nn.Module):
 
     def forward(self, raw: Tensor) -> Quantised:
         """(B, channels, h, w) -> its codes; in training these move, and gradients pass straight through."""
-        raw = F.normalize(raw.float(), dim=1)
+        raw, book = F.normalize(raw.float(), dim=1), self.codes.clone()  # which gradients need after it has moved
         rows = raw.permute(0, 2, 3, 1).flatten(0, 2)  # (N, channels)
-        likeness = rows @ self.codes.T  # (N, K)
+        likeness = rows @ book.T  # (N, K)
         nearest = likeness.argmax(1)
-        hard = F.one_hot(nearest, len(self.codes)).to(raw.dtype)
-        codes = self.codes[nearest].view(len(raw), *raw.shape[2:], -1).permute(0, 3, 1, 2)
+        hard = F.one_hot(nearest, len(book)).to(raw.dtype)
+        codes = book[nearest].view(len(raw), *raw.shape[2:], -1).permute(0, 3, 1, 2)
         if self.training:
             self._move(rows.detach(), hard)
         soft = (SHARPNESS * likeness).softmax(1)
-        histogram = (hard + soft - soft.detach()).view(len(raw), -1, len(self.codes)).mean(1)
+        histogram = (hard + soft - soft.detach()).view(len(raw), -1, len(book)).mean(1)
         return Quantised(
             mu=histogram,
             z=raw + (codes - raw).detach(),

@@ -29,7 +29,8 @@ class Model(Section):
         description="Read each pixel as the chance of a one and draw it anew at every look (likelihood 'bernoulli').",
     )
     encoder: str = Field(
-        "conv", description="Motif encoder: 'conv' (our own), 'timm:NAME' for any timm model, or 'mlp' for tiny pictures."
+        "conv",
+        description="Motif encoder: 'conv' (our own), 'timm:NAME' for any timm model, or 'mlp' for tiny pictures.",
     )
     pretrained: bool | str = Field(
         False, description="For timm encoders: false, true (downloads weights) or the path of a weights file."
@@ -41,13 +42,16 @@ class Model(Section):
         64, ge=2, le=1024, description="Latent dimensions for motif, weave, border and layout; of 'vq', how many codes."
     )
     colour_dim: int = Field(
-        32, ge=0, le=1024, description="Latent dimensions for the palette; 0: no colour half, which nothing then teaches."
+        32,
+        ge=0,
+        le=1024,
+        description="Latent dimensions for the palette; 0: no colour half, which nothing then teaches.",
     )
     palette: int = Field(8, ge=2, le=64, description="Colours that the decoder mixes each pixel from.")
     likelihood: Literal["gaussian", "gaussian_pixel", "laplace", "bernoulli", "discretised_logistic"] = Field(
         "gaussian",
-        description="p(x|z); 'gaussian' shares one sigma, 'gaussian_pixel' has one per pixel, 'discretised_logistic' is "
-        "a mixture over the 256 levels.",
+        description="p(x|z); 'gaussian' shares one sigma, 'gaussian_pixel' has one per pixel, 'discretised_logistic' "
+        "is a mixture over the 256 levels.",
     )
     sigma: Literal["analytic", "learned"] | Annotated[float, Field(ge=0.01, le=1)] = Field(
         "analytic", description="The shared scale of 'gaussian' and 'laplace': how it is set, or a number that stays."
@@ -67,7 +71,8 @@ class Model(Section):
     )
     level_dim: int = Field(8, ge=1, le=512, description="Channels of a lower latent; of 'mlp', its dimensions.")
     conditional: bool = Field(
-        False, description="Tell encoder and decoder the cluster where it is known, so that one can draw 'as a cluster'."
+        False,
+        description="Tell encoder and decoder the cluster where it is known, so that one can draw 'as a cluster'.",
     )
     classes: tuple[str, ...] = Field((), description="The clusters of 'conditional', filled in by training.")
 
@@ -84,7 +89,8 @@ class Model(Section):
         sizes = MLP_SIZES if mlp else IMAGE_SIZES
         wrong = {
             f"image_size is {self.image_size}; expected one of {', '.join(map(str, IMAGE_SIZES))}"
-            + (f", or with encoder 'mlp' {MLP_SIZES[0]} to {MLP_SIZES[-1]}" if mlp else ""): self.image_size not in sizes,
+            + (f", or with encoder 'mlp' {MLP_SIZES[0]} to {MLP_SIZES[-1]}" if mlp else ""): self.image_size
+            not in sizes,
             "channels 1 needs encoder 'mlp'": self.channels == 1 and not mlp,
             "channels 1 has no palette, so it needs colour_dim 0": self.channels == 1 and self.colour_dim > 0,
             "colour_dim 1 is too few; take 0, or 2 and more": self.colour_dim == 1,
@@ -114,12 +120,16 @@ class Objective(Section):
     )
     free_bits: float = Field(0.0, ge=0, description="KL, in nats per latent dimension, that costs nothing.")
     capacity: float | None = Field(
-        None, ge=0, description="KL in nats that the latents are held to, rising from 0 in half of training, beta the pull."
+        None,
+        ge=0,
+        description="KL in nats that the latents are held to, rising from 0 in half of training, beta the pull.",
     )
     total_correlation: float = Field(
         0.0, ge=0, description="Further weight of the total correlation: beta-TCVAE with beta = 1 + this."
     )
-    samples: int = Field(1, ge=1, le=5000, description="Draws of z in the importance-weighted bound (IWAE); 1: the ELBO.")
+    samples: int = Field(
+        1, ge=1, le=5000, description="Draws of z in the importance-weighted bound (IWAE); 1: the ELBO."
+    )
     commit: float = Field(0.25, ge=0, description="Weight of what keeps a VQ-VAE's encoder at its codes.")
     reconstruct: float = Field(1.0, ge=0, description="Weight of the negative ELBO per pixel value.")
     swap: float = Field(1.0, ge=0, description="Weight of decoding the motif of one view with the colour of another.")
@@ -166,9 +176,13 @@ class Config(Section):
         if not model.colour_dim and asked:
             raise ValueError(f"model.colour_dim is 0, so set {' and '.join(asked)} to 0")
         if model.channels == 1 and objective.contrast_motif:
-            raise ValueError("model.channels is 1: views are made of colour pictures only; set objective.contrast_motif to 0")
+            raise ValueError(
+                "model.channels is 1: views are made of colour pictures only; set objective.contrast_motif to 0"
+            )
         if objective.samples > 1 and model.posterior in ("point", "vq"):
-            raise ValueError(f"objective.samples needs a density to weigh draws by, which posterior '{model.posterior}' has not")
+            raise ValueError(
+                f"objective.samples needs a density to weigh draws by, which posterior '{model.posterior}' has not"
+            )
         if objective.total_correlation and (model.posterior, model.prior) != ("gaussian", "normal"):
             raise ValueError("objective.total_correlation needs posterior 'gaussian' and prior 'normal'")
         return self

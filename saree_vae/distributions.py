@@ -7,7 +7,7 @@ dimension), and a last axis of one where they are not.
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -22,6 +22,24 @@ class Draw(NamedTuple):
 
     z: Tensor
     log_q: Tensor
+
+
+class Prior(Protocol):
+    """p(z) of a part of z."""
+
+    def log_prob(self, z: Tensor) -> Tensor: ...
+
+
+class Posterior(Protocol):
+    """q(z|x) of a part of z: where it lies and how wide it is, (B, D) each, and draws from it."""
+
+    @property
+    def mu(self) -> Tensor: ...
+
+    @property
+    def sigma(self) -> Tensor: ...
+
+    def draw(self, noise: Tensor | None = None) -> Draw: ...
 
 
 class Normal(NamedTuple):

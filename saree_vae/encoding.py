@@ -98,15 +98,55 @@ def shrunk(images: np.ndarray, size: int) -> np.ndarray:
 
 @torch.inference_mode()
 def decode(run: Run, z: np.ndarray) -> np.ndarray:
-    """Mean images (N, S, S, 3) uint8 of latents (N, D)."""
+    """Mean images (N, S, S, C) uint8 of latents (N, D); lower latents are what is usual for these.
+
+    Raises:
+        SareeError: the model draws from a map of codes.
+    """
+    if run.config.model.posterior == "vq":
+        raise SareeError(f"{run.path} is a VQ-VAE: it draws from a map of codes, not from a latent; redraw pictures")
     parts = torch.from_numpy(np.ascontiguousarray(z)).split(BATCH)
     return np.concatenate([to_images(run.model.decode(part.to(run.device))) for part in parts])
 
 
-def to_tensor(
-    images: np.ndarray | torch.Tensor, device: torch.device | str = "cpu", channels: int = 3
-) -> torch.Tensor:
-    """(B, S, S, C) uint8 -> (B, channels, S, S) float32 in [0, 1], channels last in memory; grey is the mean of three."""
+@torch.inference_mode()
+def redraw(
+    run: Run,
+    images: np.ndarray,
+    *,
+    colour_of: np.ndarray | None = None,
+    clusters: Sequence[str | None] | None = None,
+    as_cluster: str | None = None,
+) -> np.ndarray:
+    """Pictures drawn again from the means of all their latents, lower ones too, (N, S, S, C) uint8.
+
+    Args:
+        images: (N, M, M, 3) uint8, as for `encode`.
+        colour_of: N pictures alike, in whose colours to draw.
+        clusters: what the pictures are, as far as known, and
+        as_cluster: what to draw them as; both for a run that was trained with model.conditional.
+
+    Raises:
+        SareeError: the run knows no clusters, or not this one.
+    """
+    names, size, channels = run.config.model.classes, run.config.model.image_size, run.config.model.channels
+    if as_cluster is not None and as_cluster not in names:
+        known = f"it knows {', '.join(names)}" if names else "train with --set model.conditional=true"
+        raise SareeError(f"{run.path} cannot draw as '{as_cluster}'; {known}")
+    number = {name: place for place, name in enumerate(names, 1)}  # 0 is unknown
+    told = torch.tensor([number.get(name, 0) for name in clusters or [None] * len(images)], device=run.device)
+    drawn = []
+    for start in range(0, len(images), BATCH):
+        rows = slice(start, start + BATCH)
+        x = to_tensor(shrunk(images[rows], size), run.device, channels)
+        other = None if colour_of is None else to_tensor(shrunk(colour_of[rows], size), run.device, channels)
+        as_classes = None if as_cluster is None else torch.full_like(told[rows], number[as_cluster])
+        drawn.append(to_images(run.model.reconstruct(x, other, told[rows], as_classes)))
+    return np.concatenate(drawn)
+
+
+def to_tensor(images: np.ndarray | torch.Tensor, device: torch.device | str = "cpu", channels: int = 3) -> torch.Tensor:
+    """(B, S, S, C) uint8 -> (B, channels, S, S) float32 in [0, 1], channels last in memory; grey is the mean of all."""
     x = torch.as_tensor(images).to(device).permute(0, 3, 1, 2).float().div_(255)
     return x.mean(1, keepdim=True) if channels < x.shape[1] else x
 

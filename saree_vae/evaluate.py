@@ -12,7 +12,9 @@ is one), or {"skipped": why}. A row is {"part", "name", "ours", "figures"}; a fi
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
+import math
 import subprocess
 import sys
 from collections import Counter
@@ -25,10 +27,10 @@ import numpy as np
 import torch
 from PIL.Image import Image
 
-from . import baselines, config, data, metrics, regions, sheets, views
+from . import baselines, config, data, likelihood, metrics, regions, sheets, views
 from .checkpoint import Run
 from .data import DataSet, Item
-from .encoding import encode, encode_items, shrunk, to_images, to_tensor
+from .encoding import encode, encode_items, redraw, shrunk, to_tensor
 from .errors import SareeError
 from .files import atomic_write
 from .images import read_square
@@ -41,7 +43,14 @@ PCA = "PCA of pixels"  # which, unlike the other baselines, must see the trainin
 VIEW_KEEPS = {"phone_photo": "motif and colour", "recoloured": "motif", "shuffled": "colour"}
 PAIRS = 500  # pairs of pictures whose colours are exchanged
 PCA_PICTURES = 20_000  # 32 x 32 pictures that PCA learns from, at most: 60 MB
-ACTIVE = 0.02  # nats of KL, averaged over pictures, above which a latent dimension is counted as used
+SAMPLES = 50  # draws of z a picture in the importance-weighted bound
+BITS, MIXTURE = "bits per dimension", "mixture of normals on PCA"
+GAIN, ANNEALING = "gain of that bound over the ELBO, nats", "gain of annealed importance sampling over that bound, nats"
+BOUNDED = 64 * 3 * 128 * 128  # pixel values of the pictures it is taken of, at most: a minute of one CPU core
+MIXTURE_VALUES = 2000 * 3 * 128 * 128  # pixel values that a mixture learns from, at most: 400 MB, half a minute
+SMALL = 3 * 32 * 32  # pixel values up to which a fully connected model is checked by annealing, half a minute
+ANNEALED_PICTURES, ANNEALED = 32, {"chains": 8, "steps": 200}  # on MNIST within half a nat of a bound of 5,000 draws
+SSIM_SIDE = 11  # pixels of the window of SSIM: smaller pictures have none
 FEW = 10  # fewer values than this get no interval: a bootstrap of five equal ones would claim certainty
 BATCH = 64
 LABELS = {
@@ -62,6 +71,7 @@ def evaluate(
     tasks: Sequence[str] = TASKS,
     *,
     seed: int = 0,
+    samples: int = SAMPLES,
     progress: Progress | None = None,
     device: str | torch.device | None = None,
     beside: Mapping[str, Describe] | None = None,
@@ -74,6 +84,7 @@ def evaluate(
         dataset: as `data.read_data` gives it.
         tasks: some of TASKS and of `more`, or "all".
         seed: of the views, the pairs, the sampled latents and the bootstrap.
+        samples: draws of z a picture for the importance-weighted bound of the task likelihood.
         progress: called with (what, done, total).
         device: where to compute; where the model already is, if None.
         beside: other embeddings to measure on the same pictures, by name, beside the baselines.
@@ -92,15 +103,9 @@ def evaluate(
     if device is not None:
         run.model.to(device)
     dataset, seen = _without_seen(run, dataset)
-    bench = _Bench(run, dataset, seed, progress or (lambda what, done, total: None), beside or {})
-    measure = {
-        "retrieval": _retrieval,
-        "views": _views,
-        "items": _items,
-        "exchange": _exchange,
-        "leakage": _leakage,
-        "likelihood": _likelihood,
-    }
+    bench = _Bench(run, dataset, seed, progress or (lambda what, done, total: None), beside or {}, samples)
+    own = (_retrieval, _views, _items, _exchange, _leakage, _likelihood)
+    measure = dict(zip(TASKS, own, strict=True))
     measure |= {name: lambda bench, task=task: task(bench.dataset) for name, task in (more or {}).items()}
     chosen = [task for task in known if "all" in tasks or task in tasks]
     measured = {task: _no_test(dataset) or measure[task](bench) for task in chosen}
@@ -233,15 +238,15 @@ def _items(bench: _Bench) -> dict:
 
 def _exchange(bench: _Bench) -> dict:
     _, images = bench.tests
+    if not bench.run.config.model.colour_dim:
+        return {"skipped": "The model has no colour half (model.colour_dim is 0) that could be exchanged."}
     if len(images) < 2:
         return {"skipped": "Exchanging colours needs two test pictures."}
     order = np.random.default_rng(bench.seed).permutation(len(images))
     motif_of, colour_of = order[:PAIRS], np.roll(order, -1)[:PAIRS]  # a cycle: nobody is paired with itself
-    mu = encode(bench.run, images).mu
-    half = bench.run.config.model.motif_dim
-    mixed = np.concatenate([mu[motif_of, :half], mu[colour_of, half:]], axis=1)
     chroma = metrics.mean_chroma(images)
-    exchanged, plain = bench.decode(mixed, "exchanging colours"), bench.decode(mu[motif_of], "reconstructing")
+    exchanged = redraw(bench.run, images[motif_of], colour_of=images[colour_of])
+    plain = redraw(bench.run, images[motif_of])
     drawn, redrawn = metrics.mean_chroma(exchanged), metrics.mean_chroma(plain)
     own, donor = chroma[motif_of], chroma[colour_of]
     apart = np.linalg.norm(own - donor, axis=1)
@@ -257,7 +262,7 @@ def _exchange(bench: _Bench) -> dict:
     for row, pictures in ((rows[0], exchanged), (rows[2], plain)):
         row["figures"]["class of the motif"] = bench.class_found(motif_of, pictures)
     return {
-        "about": "The motif half of one test picture is decoded with the colour half of another. Distances between "
+        "about": "One test picture is decoded with the colour half of another. Distances between "
         f"mean chroma (Lab a, b), divided by the distance between the two pictures ({apart.mean():.1f} on average).",
         "queries": len(motif_of),
         "rows": rows,
@@ -274,7 +279,7 @@ def _leakage(bench: _Bench) -> dict:
     if len(asking) < FEW or len(items) - len(asking) < FEW:
         return {"skipped": f"Predicting colours needs {FEW} pictures to ask and {FEW} to ask among."}
     table = []
-    for name in (*OURS, "colour histogram", "LBP"):
+    for name in (*(name for name in OURS if name in rows), "colour histogram", "LBP"):
         value = metrics.predicted(rows[name], bench.palettes, asking)
         table.append(_row("", name, {"R2": {"value": value, "low": None, "high": None, "n": len(asking)}}))
     return {
@@ -291,44 +296,161 @@ def _leakage(bench: _Bench) -> dict:
 
 def _likelihood(bench: _Bench) -> dict:
     _, images = bench.tests
-    recon, kl, quality, detail = [], [], [], []
-    generator = torch.Generator(bench.run.device).manual_seed(bench.seed)
-    for start in range(0, len(images), BATCH):
-        part = images[start : start + BATCH]
-        with torch.inference_mode():
-            x = to_tensor(part, bench.run.device)
-            terms = bench.run.model.elbo(x, generator)
-            mean = bench.run.model.decode(bench.run.model.encode(x).mu)
-        recon.append(terms.recon.double().cpu().numpy())
-        kl.append(terms.kl.double().cpu().numpy())
-        quality.append(metrics.psnr(x.cpu().numpy(), mean.float().cpu().numpy()))
-        detail.append(metrics.detail_kept(part, to_images(mean)))
-        bench.progress("likelihood", start + len(part), len(images))
-    recon, kl, quality = np.concatenate(recon), np.concatenate(kl), np.concatenate(quality)
-    half, values = bench.run.config.model.motif_dim, images[0].size
-    elbo = recon - kl.sum(1)
-    rows = {"ELBO, nats": elbo, "reconstruction term, nats": recon, "KL, nats": kl.sum(1)}
-    rows |= {"KL of motif, nats": kl[:, :half].sum(1), "KL of colour, nats": kl[:, half:].sum(1)}
-    if bench.run.config.model.likelihood != "bernoulli":  # which is no density of a grey value
-        rows["bits per dimension"] = 8 - elbo / values / np.log(2)
-    rows["PSNR of the reconstruction, dB"] = quality
-    detail = np.concatenate(detail)
-    rows["detail kept (energy of the Laplacian)"] = detail[np.isfinite(detail)]
-    active = kl.mean(0) > ACTIVE
+    model, noise = bench.run.config.model, torch.Generator(bench.run.device).manual_seed(bench.seed)
+    found = likelihood.measured(bench.run.model, bench.observed("likelihood"), noise)
+    rows = _bounds(bench, found.elbo.value.numpy(), noise) if _has_bound(model) else {}
+    rows["distortion, nats"] = -found.elbo.recon.numpy()
+    if found.elbo.kl:
+        rows["rate, nats"] = found.elbo.rate.numpy()
+    rows |= {f"KL of {name}, nats": kl.sum(1).numpy() for name, kl in found.elbo.kl.items()}
+    rows |= _shared(found) | _redrawing(bench)
     table = [_row("", name, {"mean": _figure(value, seed=bench.seed)}, ours=True) for name, value in rows.items()]
-    for name, part in (("motif", active[:half]), ("colour", active[half:])):
-        count = {"value": float(part.sum()), "low": None, "high": None, "n": len(images), "count": True}
-        table.append(_row("", f"active units of {name}, of {len(part)}", {"mean": count}, ours=True))
+    for name, count in _used(found, model).items():
+        figure = {"value": float(count), "low": None, "high": None, "n": len(images), "count": isinstance(count, int)}
+        table.append(_row("", name, {"mean": figure}, ours=True))
+    beside = _mixture_bits(bench) if BITS in rows and not model.binary else None
+    if beside is not None:
+        table.append(_row("", f"{BITS}, {MIXTURE}", {"mean": _figure(beside, seed=bench.seed)}))
     return {
-        "about": f"Evidence lower bound of test pictures by one sample of z each, summed over {values:,} pixel values.",
+        "about": f"How probable test pictures of {bench.values:,} pixel values are, by one draw of z each unless more "
+        "are named, and how well they are redrawn from the means of z.",
         "queries": len(images),
         "rows": table,
-        "notes": [
-            f"A unit is active where its KL is above {ACTIVE} nat on average. PSNR is that of the decoded mean.",
-            "Bits per dimension take the density over [0, 1] as constant within each of 256 levels: for discrete "
-            "pixels an estimate, not a bound.",
-        ],
+        "notes": [" ".join(likelihood.verdict(found, model)), *_remarks(bench, rows, beside is not None)],
     }
+
+
+def _bounds(bench: _Bench, elbo: np.ndarray, noise: torch.Generator) -> dict[str, np.ndarray]:
+    """Bounds on log p(x) in nats and in bits per dimension, by the names of their rows."""
+    cfg, model, draws = bench.run.config.model, bench.run.model, f"importance-weighted bound of {bench.samples} draws"
+    rows, gains = {"ELBO": elbo}, {}
+    if cfg.posterior != "vq":  # of whose z there is only one to draw
+        every = math.ceil(len(elbo) * bench.values / BOUNDED)
+        x = torch.stack([*itertools.islice((one for x in bench.observed("likelihood") for one in x), 0, None, every)])
+        bound = bench.in_parts(x, "weighing draws", lambda part: likelihood.bound(model, part, bench.samples, noise))
+        # Pictures differ by far more than their gains, so means of some are not compared with means of all.
+        gains[GAIN] = gain = bound - elbo[::every]
+        rows[draws] = bound if every == 1 else elbo + gain.mean()
+    if cfg.encoder == "mlp" and bench.values <= SMALL and likelihood.can_anneal(cfg):
+        few = slice(None, None, math.ceil(len(x) / ANNEALED_PICTURES))
+        sure = bench.in_parts(
+            x[few], "annealing", lambda part: likelihood.annealed(model, part, **ANNEALED, generator=noise)
+        )
+        gains[ANNEALING] = sure - bound[few]
+    nats = {f"{name}, nats": values for name, values in rows.items()} | gains
+    if cfg.likelihood == "bernoulli" and not cfg.binary:
+        return nats  # it is no density of a grey value
+    # A density over [0, 1] that is taken as constant within each of 256 levels; or the probability of a level itself.
+    whole = 0 if cfg.binary or cfg.likelihood == "discretised_logistic" else 8
+    names = {"ELBO": BITS, draws: f"{BITS}, {draws}"}
+    return nats | {names[name]: whole - values / bench.values / np.log(2) for name, values in rows.items()}
+
+
+def _redrawing(bench: _Bench) -> dict[str, np.ndarray]:
+    """How near reconstructions come to their pictures, by the names of their rows, (n,) each."""
+    from skimage.metrics import structural_similarity
+
+    psnr, ssim, detail = [], [], []
+    wang = {"data_range": 1.0, "channel_axis": 2, "gaussian_weights": True, "use_sample_covariance": False}
+    for x in bench.observed("reconstructing"):
+        with torch.inference_mode():
+            drawn = bench.run.model.reconstruct(x)
+        pairs = [part.expand(-1, 3, -1, -1).permute(0, 2, 3, 1).float().cpu().numpy() for part in (x, drawn)]
+        psnr.append(metrics.psnr(*pairs))
+        detail.append(metrics.detail_kept(*pairs))
+        if bench.size >= SSIM_SIDE:
+            ssim.append([structural_similarity(one, other, **wang) for one, other in zip(*pairs, strict=True)])
+    kept = np.concatenate(detail)
+    rows = {"PSNR of the reconstruction, dB": np.concatenate(psnr)}
+    rows |= {"SSIM of the reconstruction": np.concatenate(ssim)} if ssim else {}
+    return rows | {"detail kept (energy of the Laplacian)": kept[np.isfinite(kept)]}
+
+
+def _shared(found: likelihood.Measured) -> dict[str, np.ndarray]:
+    """What z tells of its picture, by the names of rows, (N,) each; nothing where that has no formula."""
+    if not found.information:
+        return {}
+    alone = len(found.mu) == 1
+    told = {name: part.numpy() for name, part in found.information.items() if not (alone and name in found.mu)}
+    rows = {f"mutual information of picture and {name}, nats": part for name, part in told.items()}
+    return rows | {"KL(q(z) || p(z)) of all pictures' z, nats": found.left.numpy()}
+
+
+def _used(found: likelihood.Measured, model: config.Model) -> dict[str, float]:
+    """How much of each half is in use, by the names of rows: whole numbers of dimensions, or a perplexity."""
+    rows: dict[str, float] = {}
+    for name, mu in found.mu.items():
+        kl, size = found.elbo.kl.get(name), mu.shape[1]
+        if model.posterior == "vq" and name == "motif":
+            rows[f"perplexity of codes, of {size}"] = likelihood.perplexity(mu)
+            continue
+        if kl is not None and kl.shape[1] == size:
+            rows[f"active units of {name}, of {size}"] = int(likelihood.active_units(kl).sum())
+        rows[f"{name} units whose mean varies, of {size}"] = int(likelihood.moving_units(mu).sum())
+    return rows
+
+
+def _mixture_bits(bench: _Bench) -> np.ndarray | None:
+    """Bits per dimension of test pictures under `baselines.mixture`, (N,); None with too few pictures to learn from."""
+    train = bench.dataset.of("train")
+    chosen = np.random.default_rng(bench.seed).permutation(len(train))[: MIXTURE_VALUES // bench.values]
+    known = data.load([train[i] for i in chosen], bench.run.read_size).images
+    if len(known) < baselines.MIXTURE_FEWEST:
+        return None
+    grey = bench.run.config.model.channels == 1
+    known, asked = (
+        images.mean(3, keepdims=True).round().astype(np.uint8) if grey else images
+        for images in (shrunk(known, bench.size), bench.tests[1])
+    )
+    nats = baselines.mixture(known).log_prob(asked)
+    bench.progress("fitting a mixture", 1, 1)
+    return 8 - nats / bench.values / np.log(2)
+
+
+def _has_bound(model: config.Model) -> bool:
+    """Whether recon less rate bounds log p(x): not where a part of z is a point, which has no density."""
+    return model.posterior != "point" and not (model.posterior == "vq" and model.colour_dim)
+
+
+def _remarks(bench: _Bench, rows: dict[str, np.ndarray], mixture: bool) -> Iterator[str]:
+    """What a reader must know of the rows of `_likelihood`."""
+    model, images = bench.run.config.model, bench.tests[1]
+    count = len(images)
+    if not _has_bound(model):
+        yield (
+            "Part of z is a point, which has no density and whose rate counts as nothing: so there is no bound on the "
+            "likelihood and there are no bits, only distortion and reconstruction."
+        )
+    if model.posterior == "vq":
+        yield "The rate is what codes cost that are all alike to the prior: log K nats a cell."
+    for name, gain in rows.items():
+        if name.startswith("gain") and len(gain) < count:
+            yield f"The {name}, is that of {len(gain)} of {count} test pictures, evenly chosen."
+    if len(rows.get(GAIN, images)) < count:
+        yield "The bound is the ELBO of all of them and this mean gain."
+    if ANNEALING in rows:
+        yield (
+            "Annealed importance sampling asks nothing of the encoder (Wu et al. 2017, arXiv:1611.04273). It bounds "
+            "log p(x) from below, too: what it gains is what the other bound falls short by, at least."
+        )
+    if "mutual information of picture and z, nats" in rows:
+        yield (
+            f"Mutual information takes these {count} pictures for all there are: it is at most log {count} = "
+            f"{np.log(count):.2f} nats. With KL(q(z) || p(z)) it makes up the rate of the halves."
+        )
+    yield (
+        f"A unit is active where its KL is above {likelihood.ACTIVE} nat on average, and its mean varies where the "
+        f"variance over pictures is above {likelihood.VARIES} (Burda et al. 2016)."
+    )
+    if BITS in rows and model.binary:
+        yield "Nats and bits are of pictures of zeros and ones, drawn once from the grey values."
+    elif BITS in rows and model.likelihood != "discretised_logistic":
+        yield (
+            "Bits per dimension take the density over [0, 1] as constant within each of 256 levels: for discrete "
+            "pixels an estimate, not a bound."
+        )
+    if mixture:
+        yield f"The {MIXTURE} is fitted to training pictures; with noise within each level its bits are a bound."
 
 
 # --- what the tasks share ---
@@ -337,9 +459,19 @@ def _likelihood(bench: _Bench) -> dict:
 class _Bench:
     """Pictures and embeddings that several tasks need, read and computed once, when first asked for."""
 
-    def __init__(self, run: Run, dataset: DataSet, seed: int, progress: Progress, beside: Mapping[str, Describe]):
+    def __init__(
+        self,
+        run: Run,
+        dataset: DataSet,
+        seed: int,
+        progress: Progress,
+        beside: Mapping[str, Describe],
+        samples: int = SAMPLES,
+    ):
         self.run, self.dataset, self.seed, self.progress, self.beside = run, dataset, seed, progress, beside
+        self.samples = samples
         self.size = run.config.model.image_size
+        self.values = self.size**2 * run.config.model.channels  # of a picture, as the likelihood sees it
         self._bad: dict[str, str] = {bad.key: bad.reason for bad in dataset.bad}
         self._pca: Describe | None = None
 
@@ -400,10 +532,8 @@ class _Bench:
         place = {item.key: i for i, item in enumerate(items)}
         owner = np.array([place[key] for key in self.regions.keys])
         embedding, half = self.regions.embedding(), self.regions.motif_dim
-        slices = {"motif and colour": slice(None), "motif": slice(half), "colour": slice(half, None)}
         scores = {}
-        for name, columns in slices.items():
-            rows = embedding[:, columns] * np.float32(np.sqrt(0.5) if name == OURS[0] else 1)
+        for name, rows in _by_half(embedding, half).items():
             scores[name] = np.stack([match(rows[owner == query] @ rows.T, self.regions.starts) for query in queries])
         return scores
 
@@ -422,9 +552,7 @@ class _Bench:
         embedding, half = latents.embedding(), latents.motif_dim
         colour, texture = baselines.colour_histogram(images), baselines.lbp(images)
         rows = {
-            "motif and colour": np.float32(np.sqrt(0.5)) * embedding,  # so that an inner product is a mean of cosines
-            "motif": embedding[:, :half],
-            "colour": embedding[:, half:],
+            **_by_half(embedding, half),
             "colour histogram": colour,
             "LBP": texture,
             "colour histogram and LBP": baselines.join(colour, texture),
@@ -432,15 +560,23 @@ class _Bench:
         rows |= {name: describe(images) for name, describe in self.beside.items()}
         return rows if self._pca is None else rows | {PCA: self._pca(images)}
 
-    def decode(self, z: np.ndarray, what: str) -> np.ndarray:
-        """Mean pictures of latents (N, D), (N, S, S, 3) uint8."""
-        pictures = []
-        for start in range(0, len(z), BATCH):
-            with torch.inference_mode():
-                part = torch.from_numpy(z[start : start + BATCH]).to(self.run.device)
-                pictures.append(to_images(self.run.model.decode(part)))
-            self.progress(what, start + len(part), len(z))
-        return np.concatenate(pictures)
+    def observed(self, what: str) -> Iterator[torch.Tensor]:
+        """The test pictures as the likelihood sees them, (B, C, S, S) each; the same at every call."""
+        _, images = self.tests
+        noise = torch.Generator(self.run.device).manual_seed(self.seed)
+        for start in range(0, len(images), BATCH):
+            part = images[start : start + BATCH]
+            x = to_tensor(part, self.run.device, self.run.config.model.channels)
+            yield self.run.model.observed(x, noise)
+            self.progress(what, start + len(part), len(images))
+
+    def in_parts(self, x: torch.Tensor, what: str, measure: Callable[[torch.Tensor], torch.Tensor]) -> np.ndarray:
+        """measure(part) -> (B,) of all parts of x (N, ...), (N,)."""
+        found: list[np.ndarray] = []
+        for part in x.split(16):
+            found.append(measure(part).cpu().numpy())
+            self.progress(what, sum(map(len, found)), len(x))
+        return np.concatenate(found)
 
     def _clean_batches(self) -> Iterator[tuple[Sequence[Item], np.ndarray]]:
         items, images = self.tests
@@ -457,6 +593,15 @@ class _Bench:
         if not len(pictures.items):
             raise SareeError(f"{self.dataset.root}: none of the test pictures can be read")
         return pictures.items, pictures.images
+
+
+def _by_half(embedding: np.ndarray, half: int) -> dict[str, np.ndarray]:
+    """Unit rows of both halves and of each, (N, D), by the names of OURS; no "colour" where there is no such half."""
+    motif, colour = embedding[:, :half], embedding[:, half:]
+    if not colour.shape[1]:
+        return {OURS[0]: motif, OURS[1]: motif}
+    both = np.float32(np.sqrt(0.5)) * embedding  # so that an inner product is a mean of cosines
+    return dict(zip(OURS, (both, motif, colour), strict=True))
 
 
 def _figure(values: np.ndarray, *, over: np.ndarray | None = None, seed: int) -> dict:

@@ -5,6 +5,7 @@ Beside these convolutional ones, small fully connected ones for small grey pictu
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -113,7 +114,9 @@ class CodeEncoder(nn.Module):
         self.features, self.side = features, side
         self.register_buffer("mean", torch.tensor(features.mean).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(features.std).view(1, 3, 1, 1))
-        self.body = nn.Sequential(_conv(sum(features.channels), 256, kernel=1), Residual(256), nn.Conv2d(256, outputs, 1))
+        self.body = nn.Sequential(
+            _conv(sum(features.channels), 256, kernel=1), Residual(256), nn.Conv2d(256, outputs, 1)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         maps = self.features((x - self.mean) / self.std)
@@ -220,9 +223,8 @@ class Level(nn.Module):
         self.prior = layer(stream, 2 * dim, *size)
         self.change = layer(stream + detail, 2 * dim, *size)
         self.into = layer(dim, stream, *size)
-        for part in (self.prior, self.change):
-            nn.init.normal_(part.weight, std=0.02)
-            nn.init.zeros_(part.bias)
+        nn.init.normal_(self.prior.weight, std=0.02)  # near the standard normal at first
+        nn.init.zeros_(self.prior.bias)
 
     def forward(self, stream: Tensor, detail: Tensor | None, noise: Tensor | None) -> tuple[Tensor, Lower]:
         """The stream with this level in it, and the level; drawn from its prior where there is no `detail`."""
@@ -272,10 +274,12 @@ class Decoder(nn.Module):
         channels = [8 * width, 8 * width, 4 * width, 2 * width]
         self.skipped = 2 if codes else 0  # a map of codes begins at the third of these sizes
         self.first = _conv(motif, channels[2]) if codes else nn.Linear(motif, channels[0] * self.side**2)
-        steps = zip(channels[self.skipped :], channels[self.skipped + 1 :], strict=False)
+        steps = itertools.pairwise(channels[self.skipped :])
         self.up = nn.ModuleList(_conv(i, o) for i, o in steps)
         streams = channels[len(channels) - len(detail) :]
         self.levels = nn.ModuleList(Level(nn.Conv2d, s, d, cfg.level_dim) for s, d in zip(streams, detail, strict=True))
+        # What the finest lower latent adds is worked into the drawing; after the others come further layers anyway.
+        self.refine = Residual(2 * width) if detail else nn.Identity()
         self.last = nn.Conv2d(2 * width, 16 * ((self.palette or self.channels) + extra), 3, padding=1)
         if self.palette:
             self.colours = nn.Sequential(nn.Linear(cfg.colour_dim, 256), nn.SiLU(), nn.Linear(256, 3 * self.palette))
@@ -292,7 +296,7 @@ class Decoder(nn.Module):
                 number = place - plain
                 x, level = self.levels[number](x, _of(detail, number), _of(noise, number))
                 lower.append(level)
-        x = F.pixel_shuffle(self.last(x), 4)  # (B, palette + extra, S, S)
+        x = F.pixel_shuffle(self.last(self.refine(x)), 4)  # (B, palette + extra, S, S)
         drawing, extra = x.split([self.palette or self.channels, self.extra], dim=1)
         if not self.palette:
             return Drawn(None, drawing.float(), extra.float(), lower)
@@ -314,7 +318,7 @@ class MlpDecoder(nn.Module):
         self.shape, self.extra = (cfg.channels, cfg.image_size, cfg.image_size), extra
         inputs, half = motif + cfg.colour_dim, cfg.width // 2
         sizes = [inputs, *[half] * len(detail), cfg.width]
-        steps = zip(sizes, sizes[1:], strict=False)
+        steps = itertools.pairwise(sizes)
         self.stages = nn.ModuleList(nn.Sequential(*_hidden(i, o)) for i, o in steps)
         self.levels = nn.ModuleList(Level(nn.Linear, half, width, cfg.level_dim) for width in detail)
         self.last = nn.Linear(cfg.width, (cfg.channels + extra) * cfg.image_size**2)

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .distributions import Draw, Likelihood, Normal, kl_divergence
+from .distributions import Draw, Likelihood, Normal, Posterior, Prior, kl_divergence
 
 
 class Elbo(NamedTuple):
@@ -63,14 +63,14 @@ def elbo(x: Tensor, likelihood: Likelihood, kl: dict[str, Tensor]) -> Elbo:
     return Elbo(likelihood.log_prob(x).flatten(1).sum(1), kl)
 
 
-def divergence(posterior, prior, draw: Draw) -> Tensor:  # noqa: ANN001 - any two of distributions, posteriors, priors
+def divergence(posterior: Posterior, prior: Prior, draw: Draw) -> Tensor:
     """KL(q||p), by formula where there is one, else `log_ratio`: (B, D) or (B, 1) nats."""
     if isinstance(posterior, Normal) and isinstance(prior, Normal):
         return kl_divergence(posterior, prior)
     return log_ratio(prior, draw)
 
 
-def log_ratio(prior, draw: Draw) -> Tensor:  # noqa: ANN001
+def log_ratio(prior: Prior, draw: Draw) -> Tensor:
     """log q(z|x) - log p(z) of what was drawn, (B, D) nats, or (B, 1) where either is known as a whole only."""
     log_p = prior.log_prob(draw.z)
     if log_p.shape == draw.log_q.shape:

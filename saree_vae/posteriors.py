@@ -109,7 +109,9 @@ class InverseAutoregressive(nn.Module):
 
 
 class Flow(nn.Module):
-    """One step: z_i -> gate_i z_i + (1 - gate_i) m_i, gate and m of z_<i by a masked network (MADE, Germain et al. 2015).
+    """One step: z_i -> gate_i z_i + (1 - gate_i) m_i, with gate and m of z_<i by a masked network.
+
+    The network is MADE's (Germain et al. 2015, arXiv:1502.03509).
 
     The gate is a sigmoid, the numerically stable form of the paper's section 4, divided by where it starts: so an
     untrained flow is the identity.

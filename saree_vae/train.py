@@ -127,7 +127,7 @@ def train(
     with _stop_signals() as stop:
         for batch in _loader(config, material, plan, fabric.device.type):
             for group in adam.param_groups:
-                group["lr"] = settings.learning_rate * _warm_cosine(state.step / plan.steps, settings.warmup)
+                group["lr"] = settings.learning_rate * warm_cosine(state.step / plan.steps, settings.warmup)
             told = learn(batch, state.step, plan.steps, partial(_refuse_broken, state=state))
             state.follow()
             log.add(told, plan.batch)
@@ -328,7 +328,9 @@ class State:
         for what, mine in self.same.items():
             theirs = about.get(what)
             # Settings that are newer than the run stood, unsaid, at their defaults.
-            if theirs != mine and not (what == "settings" and theirs and config_of_text(theirs) == config_of_text(mine)):
+            if theirs != mine and not (
+                what == "settings" and theirs and config_of_text(theirs) == config_of_text(mine)
+            ):
                 raise SareeError(
                     f"{self.run} was made with other {what}"
                     + (f" ({theirs}, now {mine})" if what == "batch" else "")
@@ -443,9 +445,9 @@ def _watch(state: State, material: Material, epoch: int, tell: Callable[[str], N
     clean = shrunk(material.watched, size)
     terms = _mean_terms(run, clean)
     measured = {"val_elbo": float(terms.value)} | ({} if material.as_they_are else _found(run, material.watched))
-    for half, _ in run.model.halves:
-        values = terms.kl[half][0] if half in terms.kl else ()
-        if len(values) < 2:  # known as a whole only, or free
+    for half, dim in run.model.halves:
+        values = terms.kl.get(half, torch.empty(1, 0))[0]
+        if len(values) != dim:  # the KL is known as a whole only, or there is none
             continue
         active = int((values > ACTIVE).sum())
         measured[f"active_{half}"] = active
@@ -626,7 +628,8 @@ def _groups(model: VAE, weight_decay: float) -> list[dict]:
     ]
 
 
-def _warm_cosine(progress: float, warmup: float) -> float:
+def warm_cosine(progress: float, warmup: float) -> float:
+    """Share of the peak learning rate: it rises over `warmup` of training, then falls to 0 as a cosine does."""
     if progress < warmup:
         return (progress + 1e-3) / warmup
     return 0.5 * (1 + math.cos(math.pi * (progress - warmup) / (1 - warmup)))

@@ -17,7 +17,17 @@ from torch import Tensor, nn
 
 from . import config, networks
 from .codes import CODE_CHANNELS, Codebook, Quantised
-from .distributions import Bernoulli, DiscretisedLogistics, Draw, Laplace, Likelihood, Normal, standard_noise
+from .distributions import (
+    Bernoulli,
+    DiscretisedLogistics,
+    Draw,
+    Laplace,
+    Likelihood,
+    Normal,
+    Posterior,
+    Prior,
+    standard_noise,
+)
 from .networks import Drawn
 from .objective import Elbo, divergence, elbo, importance_bound, log_ratio
 from .posteriors import POSTERIORS, Point
@@ -85,7 +95,6 @@ class Sampled(NamedTuple):
         """The same with log q - log p in place of the KL: its value is the log weight log p(x, z) - log q(z|x)."""
         return elbo(x, self.likelihood, self.ratio)
 
-
     def lower(self, x: Tensor) -> Elbo:
         """As `elbo`, but only lower latents are paid for."""
         return elbo(x, self.likelihood, {name: kl for name, kl in self.kl.items() if name.startswith("level")})
@@ -101,7 +110,7 @@ class Encoded(NamedTuple):
     motif: dict[str, Tensor]  # posterior means by view, (B, motif_dim)
     colour: dict[str, Tensor]  # (B, colour_dim)
     draws: dict[str, Draw]  # of each part of the clean view
-    posterior: dict[str, object]  # of the clean view, by half; empty for codes
+    posterior: dict[str, Posterior]  # of the clean view, by half; empty for codes
     codes: Quantised | None
     recon: Tensor  # mean image of the clean view, (N, C, H, W)
 
@@ -176,7 +185,11 @@ class VAE(nn.Module):
         return self._draw(motif, colour, (), {}, self._classes(classes, len(z))).mean
 
     def reconstruct(
-        self, x: Tensor, colour_of: Tensor | None = None, classes: Tensor | None = None, as_classes: Tensor | None = None
+        self,
+        x: Tensor,
+        colour_of: Tensor | None = None,
+        classes: Tensor | None = None,
+        as_classes: Tensor | None = None,
     ) -> Tensor:
         """The mean picture of x from the means of all its latents, (B, C, S, S).
 
@@ -199,12 +212,12 @@ class VAE(nn.Module):
         colour = self.colour_encoder(x) if self.cfg.colour_dim else motif.new_empty(len(x), 0)
         return Seen(motif, colour, self._detail(x) if detail else (), classes)
 
-    def posterior(self, seen: Seen) -> dict[str, object]:
+    def posterior(self, seen: Seen) -> dict[str, Posterior]:
         """q(z|x) of each half."""
         found = {"motif": self._motif_posterior(seen.motif, seen.classes)}
         return found | ({"colour": self.colour_posterior(seen.colour)} if self.cfg.colour_dim else {})
 
-    def prior(self) -> dict[str, object]:
+    def prior(self) -> dict[str, Prior]:
         """p(z) of each half."""
         if self.cfg.posterior == "vq":
             return {"motif": self.motif_posterior.prior((self.cfg.image_size // 8) ** 2)}
@@ -220,7 +233,11 @@ class VAE(nn.Module):
         return {name: standard_noise(like.expand(count, *shape), generator) for name, shape in shapes.items()}
 
     def sampled(
-        self, seen: Seen, noise: Noise | None = None, x: Tensor | None = None, posterior: dict | None = None
+        self,
+        seen: Seen,
+        noise: Noise | None = None,
+        x: Tensor | None = None,
+        posterior: dict[str, Posterior] | None = None,
     ) -> Sampled:
         """One z of each picture, p(x|z) and what z costs; without noise the mean of every part.
 
@@ -323,17 +340,17 @@ class VAE(nn.Module):
         names = [name for name in ("clean", "phone_photo", changed) if name in views]
         raw = encoder(torch.cat([views[name] for name in names]))
         parts = dict(zip(names, raw.chunk(len(names)), strict=True))
-        if len(names) == 1:  # nothing is compared
-            return parts, {}, None
         posterior = family(raw)
-        means = dict(zip(names, posterior.mu.chunk(len(names)), strict=True))
-        return parts, means, posterior if isinstance(posterior, Quantised) else None
+        codes = posterior if isinstance(posterior, Quantised) else None
+        if len(names) == 1:  # nothing is compared
+            return parts, {}, codes
+        return parts, dict(zip(names, posterior.mu.chunk(len(names)), strict=True)), codes
 
-    def _motif_posterior(self, raw: Tensor, classes: Tensor | None = None) -> object:
+    def _motif_posterior(self, raw: Tensor, classes: Tensor | None = None) -> Posterior:
         """q of the motif half; search knows no class, so contrast is taught without."""
-        if self.cfg.conditional:
-            told = self.class_seen(torch.zeros(len(raw), dtype=torch.long, device=raw.device) if classes is None else classes)
-            raw = raw + told.view(*told.shape, *[1] * (raw.ndim - 2))
+        known = self._classes(classes, len(raw))
+        if known is not None:
+            raw = raw + _spread(self.class_seen(known), raw)
         return self.motif_posterior(raw)
 
     @torch.no_grad()
@@ -372,11 +389,12 @@ class VAE(nn.Module):
             return None
         return torch.zeros(count, dtype=torch.long, device=self.log_scale.device) if classes is None else classes
 
-    def _draw(self, motif: Tensor, colour: Tensor, detail: Sequence[Tensor], noise: Noise, classes: Tensor | None) -> Drawn:
+    def _draw(
+        self, motif: Tensor, colour: Tensor, detail: Sequence[Tensor], noise: Noise, classes: Tensor | None
+    ) -> Drawn:
         if classes is not None:
             told = self.class_drawn(classes)
-            told = told.view(*told.shape, *[1] * (motif.ndim - 2)).expand(-1, -1, *motif.shape[2:])
-            motif = torch.cat([motif, told], 1)
+            motif = torch.cat([motif, _spread(told, motif).expand(-1, -1, *motif.shape[2:])], 1)
         lower = [noise[_level(i)] for i in range(self.cfg.levels - 1)] if noise else []
         return self.decoder(motif, colour, detail, lower)
 
@@ -447,6 +465,11 @@ def _decoder(cfg: config.Model, detail: nn.Module | None) -> nn.Module:
     motif = channels + (CLASS_NUMBERS if cfg.conditional else 0)
     kind = networks.MlpDecoder if cfg.encoder == "mlp" else networks.Decoder
     return kind(cfg, motif, LIKELIHOODS[cfg.likelihood].extra(cfg.channels), detail.channels if detail else ())
+
+
+def _spread(numbers: Tensor, like: Tensor) -> Tensor:
+    """(B, D) as (B, D, 1, 1) where `like` is a map."""
+    return numbers.view(*numbers.shape, *[1] * (like.ndim - 2))
 
 
 def _level(number: int) -> str:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.stats import multivariate_normal
 
 from saree_vae import baselines
 
@@ -91,6 +92,46 @@ def test_pca_of_equal_pictures_gives_numbers_and_of_one_picture_says_no():
     assert np.isfinite(baselines.pca(same)(same)).all()
     with pytest.raises(ValueError, match="at least 2"):
         baselines.pca(same[:1])
+
+
+def small_pictures(count):
+    """Grey pictures (count, 4, 4, 1) that vary along two patterns, with a little noise."""
+    random = np.random.default_rng(0)
+    patterns = 30 * random.standard_normal((2, 16))
+    pixels = 120 + random.standard_normal((count, 2)) @ patterns + 5 * random.standard_normal((count, 16))
+    return pixels.round().clip(0, 255).astype(np.uint8).reshape(-1, 4, 4, 1)
+
+
+@pytest.mark.parametrize("count", [60, 400])  # one normal on 3 components, two on 15
+def test_the_mixture_is_the_density_that_its_parts_written_out_give(count):
+    pictures = small_pictures(count)
+    fitted = baselines.mixture(pictures)
+    axes, normals = fitted.components.components_, fitted.normals
+    outside = fitted.variance * (np.eye(16) - axes.T @ axes)
+    x = baselines._filled(pictures[:9], seed=0)
+    parts = [
+        weight * multivariate_normal(fitted.components.mean_ + mean @ axes, axes.T @ cov @ axes + outside).pdf(x)
+        for weight, mean, cov in zip(normals.weights_, normals.means_, normals.covariances_, strict=True)
+    ]
+    assert len(parts) == count // 200 or count == 60
+    np.testing.assert_allclose(fitted.log_prob(pictures[:9]), np.log(np.sum(parts, axis=0)), rtol=1e-3)
+
+
+def test_draws_of_the_mixture_vary_as_its_training_pictures_do():
+    pictures = small_pictures(1000)
+    x, drawn = pictures.reshape(1000, -1) / 255, baselines.mixture(pictures).sample(4000)
+    assert drawn.shape == (4000, 16)
+    np.testing.assert_allclose(drawn.mean(0), x.mean(0), atol=0.02)
+    np.testing.assert_allclose(np.cov(drawn.T), np.cov(x.T), atol=0.004)
+
+
+def test_the_mixture_finds_pictures_like_its_own_more_probable_and_wants_a_few():
+    pictures = small_pictures(420)
+    fitted = baselines.mixture(pictures[:400])
+    shuffled = np.random.default_rng(0).permuted(pictures[400:].reshape(20, -1), axis=1).reshape(-1, 4, 4, 1)
+    assert fitted.log_prob(pictures[400:]).mean() > fitted.log_prob(shuffled).mean() + 10
+    with pytest.raises(ValueError, match="at least 20"):
+        baselines.mixture(pictures[:5])
 
 
 @pytest.mark.skipif(not TEXTILES.is_dir(), reason=f"needs the measuring photographs in {TEXTILES}")

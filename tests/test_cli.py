@@ -237,7 +237,7 @@ def test_a_bad_query_is_named_with_its_reason(shop, tmp_path, capsys, monkeypatc
         (["encode", "{tmp}", "--data", "{cloth}"], "not a run folder"),
         (["train", "--data", "{cloth}", "--out", "{run}", "--config", "tiny"], "--resume"),
         (
-            ["train", "--data", "{cloth}", "--out", "{tmp}/r", "--config", "tiny", "--set", "model.latent_dim=3"],
+            ["train", "--data", "{cloth}", "--out", "{tmp}/r", "--config", "tiny", "--set", "model.motif_dims=3"],
             "motif_dim",
         ),
         (["train", "--data", "{cloth}", "--out", "{tmp}/r", "--config", "tiny", "--set", "train.device=cuda"], "GPU"),

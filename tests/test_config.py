@@ -56,6 +56,54 @@ def test_a_mistake_is_named_with_the_file_and_what_was_expected(tmp_path, text, 
     assert "\n" not in str(error.value)
 
 
+GREY = "model.encoder=mlp model.image_size=28 model.channels=1 model.colour_dim=0"
+APART = "objective.swap=0 objective.contrast_colour=0"
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ("model.image_size=28", "image_size is 28; expected one of 64"),
+        ("model.image_size=256 model.encoder=mlp", "with encoder 'mlp' 4 to 128"),
+        ("model.channels=1 model.colour_dim=0", "channels 1 needs encoder 'mlp'"),
+        ("model.channels=1 model.encoder=mlp model.image_size=28", "so it needs colour_dim 0"),
+        ("model.colour_dim=1", "colour_dim 1 is too few"),
+        ("model.binary=true", "binary needs likelihood 'bernoulli'"),
+        ("model.posterior=vq model.encoder=mlp model.image_size=28", "posterior 'vq' needs an encoder that keeps maps"),
+        ("model.posterior=vq model.levels=2", "set levels to 1"),
+        *((f"model.prior=vamp model.posterior={q}", f"not '{q}'") for q in ("full", "iaf", "point", "vq")),
+        *((f"model.prior=mixture model.posterior={q}", "set prior to 'normal'") for q in ("point", "vq")),
+        ("model.colour_dim=0", "so set objective.swap and objective.contrast_colour to 0"),
+        ("model.colour_dim=0 objective.swap=0", "so set objective.contrast_colour to 0"),
+        (f"{GREY} {APART}", "set objective.contrast_motif to 0"),
+        *((f"objective.samples=2 model.posterior={q}", "objective.samples needs a density") for q in ("point", "vq")),
+        *(
+            (f"objective.total_correlation=1 model.{other}", "objective.total_correlation needs posterior 'gaussian'")
+            for other in ("posterior=full", "posterior=iaf", "posterior=point", "posterior=vq", "prior=mixture")
+        ),
+    ],
+)
+def test_settings_that_do_not_go_together_are_refused_in_a_sentence_naming_them(settings, told):
+    with pytest.raises(SareeError, match=r"^tiny.yaml") as error:
+        config.load("tiny", settings.split())
+    assert told in str(error.value)
+    assert "\n" not in str(error.value) and "Value error" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        f"{GREY} {APART} objective.contrast_motif=0",
+        f"model.posterior=vq model.colour_dim=0 {APART}",
+        "model.posterior=iaf model.prior=mixture objective.samples=5",
+        "model.prior=vamp model.levels=5",
+        "model.binary=true model.likelihood=bernoulli",
+    ],
+)
+def test_settings_that_go_together_are_taken(settings):
+    config.load("tiny", settings.split())
+
+
 @pytest.mark.parametrize("override", ["epochs=3", "train.epochs", "train.epoch=3"])
 def test_a_wrong_override_is_refused(override):
     with pytest.raises(SareeError):

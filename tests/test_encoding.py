@@ -7,7 +7,7 @@ import pytest
 from conftest import paint
 
 from saree_vae import checkpoint, data
-from saree_vae.encoding import decode, encode, encode_items
+from saree_vae.encoding import decode, encode, encode_items, to_images, to_tensor
 from saree_vae.errors import SareeError
 from saree_vae.images import square
 from saree_vae.latents import Latents
@@ -118,6 +118,17 @@ def test_a_data_set_is_streamed_and_its_bad_pictures_named(run, cloth, tmp_path)
 
 def test_decoding_gives_pictures(run, pictures):
     assert decode(run, encode(run, pictures).mu).shape == pictures.shape
+
+
+def test_pictures_become_tensors_and_back_in_colour_and_in_grey(pictures):
+    colour, grey = to_tensor(pictures), to_tensor(pictures, channels=1)
+    assert colour.shape == (3, 3, 64, 64) and grey.shape == (3, 1, 64, 64)
+    assert colour.min() >= 0 and colour.max() <= 1
+    np.testing.assert_array_equal(to_images(colour), pictures)
+    np.testing.assert_allclose(grey[:, 0] * 255, pictures.mean(3), atol=1e-3)
+    alone = to_images(grey)
+    assert alone.shape == (3, 64, 64, 1)
+    np.testing.assert_array_equal(to_images(to_tensor(alone, channels=1)), alone)
 
 
 def test_a_loaded_run_encodes_as_it_did(run, tiny_run, pictures, tmp_path):

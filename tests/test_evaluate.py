@@ -4,7 +4,6 @@ import csv
 import json
 import math
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,10 +11,11 @@ import torch
 from PIL import Image
 from torch import nn
 
-from saree_vae import baselines, checkpoint, config, evaluate, images
+from saree_vae import baselines, checkpoint, config, evaluate, images, likelihood
 from saree_vae.data import read_data
 from saree_vae.errors import SareeError
 from saree_vae.latents import Latents, unit
+from saree_vae.objective import Elbo
 from saree_vae.vae import VAE
 
 SIZE = 64
@@ -269,11 +269,12 @@ def flat_set(tmp_path):
 def test_exchange_tells_which_half_the_decoder_takes_colours_from(monkeypatch, tmp_path, half, to_donor, to_own):
     use_encoder(monkeypatch, lambda picture: np.tile(picture[0, 0] / 255, 2))
 
-    def decode(z):
-        colour = z[:, 3:] if half == "colour" else z[:, :3]
-        return colour[:, :, None, None].expand(-1, -1, SIZE, SIZE)
+    def reconstruct(x, colour_of, *classes):
+        source = x if half == "motif" or colour_of is None else colour_of
+        return source[:, :, :1, :1].expand(-1, -1, SIZE, SIZE)
 
-    results = evaluate.evaluate(known_run(tmp_path, 3, 3, decode=decode), flat_set(tmp_path), ("exchange",))
+    known = known_run(tmp_path, 3, 3, reconstruct=reconstruct)
+    results = evaluate.evaluate(known, flat_set(tmp_path), ("exchange",))
     donor, own, itself = results["tasks"]["exchange"]["rows"]
     assert donor["figures"]["distance"]["value"] == pytest.approx(to_donor, abs=0.01)
     assert own["figures"]["distance"]["value"] == pytest.approx(to_own, abs=0.01)
@@ -281,26 +282,145 @@ def test_exchange_tells_which_half_the_decoder_takes_colours_from(monkeypatch, t
     assert donor["figures"]["distance"]["n"] == 12
 
 
-def test_likelihood_adds_up_and_counts_the_units_in_use(tmp_path):
+def known_likelihood(monkeypatch, tmp_path, *, samples=7, **changes):
+    """The rows of `likelihood` of twelve flat pictures, where all terms are known and redrawing is perfect."""
     values = 3 * SIZE * SIZE
+    kl = {"motif": torch.tensor([0.5, 0.03, 0.01]), "colour": torch.tensor([0.0, 0.021])}
+    terms = Elbo(
+        torch.full((12,), values * math.log(2)).double(), {n: v.double().expand(12, -1) for n, v in kl.items()}
+    )
+    moves = torch.tensor([[1.0], [-1.0]]).repeat(6, 1)
+    mu = {"motif": moves * torch.tensor([1.0, 0.05, 0.2]), "colour": moves * torch.tensor([1.0, 1.0])}
+    told = {"motif": torch.full((12,), 0.25), "colour": torch.zeros(12), "z": torch.full((12,), 0.25)}
+    monkeypatch.setattr(
+        likelihood, "measured", lambda model, batches, noise: [*batches] and likelihood.Measured(terms, mu, told)
+    )
+    monkeypatch.setattr(
+        likelihood, "bound", lambda model, x, samples, noise: terms.value[: len(x)] + samples * math.log(2)
+    )
+    run = known_run(tmp_path, 3, 2, observed=lambda x, noise: x, reconstruct=lambda x: x)
+    model = run.config.model.model_copy(update=changes)
+    run = replace(run, config=run.config.model_copy(update={"model": model}))
+    task = evaluate.evaluate(run, flat_set(tmp_path), ("likelihood",), samples=samples)["tasks"]["likelihood"]
+    return {row["name"]: row["figures"]["mean"]["value"] for row in task["rows"]}, task["notes"]
 
-    def elbo(x, generator=None):
-        kl = torch.tensor([0.5, 0.03, 0.01, 0.0, 0.021]).expand(len(x), 5)
-        return SimpleNamespace(recon=torch.full((len(x),), values * math.log(2)), kl=kl)
 
-    known = known_run(
-        tmp_path, 3, 2,
-        elbo=elbo, encode=lambda x: SimpleNamespace(mu=x[:, :, 0, 0]),
-        decode=lambda z: z[:, :3, None, None].expand(-1, -1, SIZE, SIZE),
-    )  # fmt: skip
-    results = evaluate.evaluate(known, flat_set(tmp_path), ("likelihood",))
-    figures = {row["name"]: row["figures"]["mean"]["value"] for row in results["tasks"]["likelihood"]["rows"]}
-    assert figures["ELBO, nats"] == pytest.approx(values * math.log(2) - 0.561, rel=1e-5)
-    assert figures["KL of motif, nats"] == pytest.approx(0.54, rel=1e-5)
-    assert figures["KL of colour, nats"] == pytest.approx(0.021, rel=1e-5)
+def test_likelihood_adds_up_and_counts_the_units_in_use(monkeypatch, tmp_path):
+    figures, notes = known_likelihood(monkeypatch, tmp_path)
+    values = 3 * SIZE * SIZE
+    assert figures["ELBO, nats"] == pytest.approx(values * math.log(2) - 0.561, rel=1e-7)
+    assert figures["distortion, nats"] == pytest.approx(-values * math.log(2))
+    assert figures["rate, nats"] == pytest.approx(0.561)
+    assert figures["KL of motif, nats"] == pytest.approx(0.54)
+    assert figures["KL of colour, nats"] == pytest.approx(0.021)
+    assert figures["mutual information of picture and motif, nats"] == pytest.approx(0.25)
+    assert figures["KL(q(z) || p(z)) of all pictures' z, nats"] == pytest.approx(0.561 - 0.25)
     assert figures["bits per dimension"] == pytest.approx(8 - 1, abs=1e-3)  # a density of 2 saves one bit of eight
     assert (figures["active units of motif, of 3"], figures["active units of colour, of 2"]) == (2, 1)
+    assert figures["motif units whose mean varies, of 3"] == 2
     assert figures["PSNR of the reconstruction, dB"] is None  # a perfect copy: infinite, which JSON cannot say
+    assert figures["SSIM of the reconstruction"] == pytest.approx(1)
+    assert notes[0].startswith("motif partly collapsed: 1 of 3 dimensions")
+    assert "log 12 = 2.48 nats" in "".join(notes)
+
+
+def test_the_bound_of_a_part_of_the_pictures_is_told_as_the_gain_over_their_elbo(monkeypatch, tmp_path):
+    monkeypatch.setattr(evaluate, "BOUNDED", 5 * 3 * SIZE * SIZE)
+    figures, notes = known_likelihood(monkeypatch, tmp_path, samples=4)
+    assert figures["gain of that bound over the ELBO, nats"] == pytest.approx(4 * math.log(2))
+    bound = figures["importance-weighted bound of 4 draws, nats"]
+    assert bound == pytest.approx(figures["ELBO, nats"] + 4 * math.log(2))
+    bits = figures["bits per dimension"] - figures["bits per dimension, importance-weighted bound of 4 draws"]
+    assert bits == pytest.approx(4 / (3 * SIZE * SIZE))
+    assert "4 of 12 test pictures" in "".join(notes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "bits"),
+    [
+        ({"likelihood": "discretised_logistic"}, -1),  # probabilities of levels as they are, of 2 here
+        ({"likelihood": "laplace"}, 7),
+        ({"likelihood": "bernoulli"}, None),
+        ({"likelihood": "bernoulli", "binary": True}, -1),
+    ],
+)
+def test_bits_are_exact_for_levels_and_zeros_and_ones_estimated_for_densities_and_none_for_grey_chances(
+    monkeypatch, tmp_path, changes, bits
+):
+    figures, notes = known_likelihood(monkeypatch, tmp_path, **changes)
+    assert figures.get("bits per dimension") == (None if bits is None else pytest.approx(bits, abs=1e-3))
+    assert ("an estimate, not a bound" in "".join(notes)) == (bits == 7)
+
+
+def trained_nothing(tmp_path, **changes):
+    """A run of a model as it starts."""
+    torch.manual_seed(0)
+    model = SETTINGS.model.model_copy(update=changes)
+    objective = {} if model.colour_dim else {"swap": 0, "contrast_colour": 0, "contrast_motif": 0}
+    settings = config.Config(model=model.model_dump(), objective=objective)
+    checkpoint.save(tmp_path / "run", settings, VAE(settings.model).state_dict())
+    return checkpoint.load(tmp_path / "run", device="cpu")
+
+
+BOUNDS, TELLS = "importance-weighted bound of 3 draws, nats", "mutual information of picture and z, nats"
+MOVING, ACTIVE = "motif units whose mean varies, of 8", "active units of motif, of 8"
+VARIANTS = {
+    "point": ({"posterior": "point"}, {"distortion, nats", MOVING}, {"rate, nats", BOUNDS}),
+    "vq": ({"posterior": "vq"}, {"rate, nats", "perplexity of codes, of 8"}, {"ELBO, nats", "bits per dimension"}),
+    "vq without colour": ({"posterior": "vq", "colour_dim": 0}, {"ELBO, nats", "bits per dimension"}, {BOUNDS}),
+    "ladder": ({"levels": 3}, {"KL of level_2, nats", "KL of level_3, nats", BOUNDS}, set()),
+    "iaf": ({"posterior": "iaf"}, {ACTIVE, BOUNDS}, {TELLS}),
+    "full": ({"posterior": "full"}, {TELLS}, {ACTIVE}),
+    "vamp": ({"prior": "vamp", "components": 3}, {"KL of motif, nats", BOUNDS}, {ACTIVE}),
+    "conditional": ({"conditional": True, "classes": ("dots",)}, {BOUNDS, ACTIVE}, set()),
+    "no colour": ({"colour_dim": 0}, {BOUNDS, ACTIVE}, {"KL of colour, nats"}),
+    "grey": (
+        {"encoder": "mlp", "channels": 1, "colour_dim": 0, "image_size": 16},
+        {"gain of annealed importance sampling over that bound, nats"},
+        set(),
+    ),
+    "binary": (
+        {"encoder": "mlp", "channels": 1, "colour_dim": 0, "image_size": 8, "binary": True, "likelihood": "bernoulli"},
+        {"bits per dimension"},
+        {"SSIM of the reconstruction"},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_every_variant_is_measured_by_the_rows_that_mean_something_for_it(monkeypatch, name, painted_set, tmp_path):
+    monkeypatch.setattr(evaluate, "ANNEALED", {"chains": 2, "steps": 3})
+    changes, there, absent = VARIANTS[name]
+    run = trained_nothing(tmp_path, **changes)
+    results = evaluate.evaluate(run, painted_set, ("likelihood", "exchange", "leakage"), samples=3)["tasks"]
+    figures = {row["name"]: row["figures"]["mean"] for row in results["likelihood"]["rows"]}
+    assert there <= set(figures)
+    assert not absent & set(figures)
+    assert ("skipped" in results["exchange"]) == (not run.config.model.colour_dim)
+    assert json.dumps(results, allow_nan=False)
+    if "ELBO, nats" in figures:
+        terms = figures["distortion, nats"]["value"] + figures["rate, nats"]["value"]
+        assert figures["ELBO, nats"]["value"] == pytest.approx(-terms, rel=1e-6)
+    if "rate, nats" in figures:
+        parts = sum(figure["value"] for name, figure in figures.items() if name.startswith("KL of "))
+        assert figures["rate, nats"]["value"] == pytest.approx(parts, rel=1e-6)
+
+
+def test_a_model_without_colour_half_has_no_rows_of_colour(painted_set, tmp_path):
+    results = evaluate.evaluate(trained_nothing(tmp_path, colour_dim=0), painted_set, ("all",))["tasks"]
+    for task in ("retrieval", "views", "items", "leakage"):
+        names = {row["name"] for row in results[task]["rows"]}
+        assert {"motif and colour", "motif"} < names
+        assert not names & {"colour", "colour, by regions"}
+    assert "colour_dim is 0" in results["exchange"]["skipped"]
+
+
+def test_a_mixture_of_normals_stands_beside_our_bits(run, tmp_path):
+    rows = [(painted("dots", n), "", "", "train" if n < 24 else "test") for n in range(30)]
+    task = evaluate.evaluate(run, make_set(tmp_path / "set", rows), ("likelihood",), samples=1)["tasks"]["likelihood"]
+    beside = next(row for row in task["rows"] if "mixture of normals" in row["name"])
+    assert not beside["ours"]
+    assert 0 < beside["figures"]["mean"]["value"] < 9
 
 
 def test_a_task_with_nothing_to_do_says_so_in_a_sentence(run, tmp_path):

@@ -1,9 +1,11 @@
-"""Ablations, sources left out, transfer, heads: every row is there, and its figures can move."""
+"""Ablations, sources left out, transfer, heads, MNIST: every row is there, and its figures can move."""
 
 from __future__ import annotations
 
+import gzip
 import json
 import shutil
+import sys
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -11,12 +13,14 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
 import kg
 from kg import fit, measure
-from saree_vae import checkpoint, data
+from saree_vae import checkpoint, config, data, likelihood, train
 from saree_vae.errors import SareeError
 from saree_vae.latents import Latents
+from saree_vae.vae import VAE
 
 
 @pytest.fixture
@@ -25,10 +29,21 @@ def studies(monkeypatch):
     monkeypatch.syspath_prepend(str(Path(__file__).parent.parent / "benchmarks"))
     import ablations
     import cluster_head
+    import latent_pictures
+    import mnist
     import sources
+    import study
     import transfer
 
-    return SimpleNamespace(ablations=ablations, cluster_head=cluster_head, sources=sources, transfer=transfer)
+    return SimpleNamespace(
+        ablations=ablations,
+        cluster_head=cluster_head,
+        latent_pictures=latent_pictures,
+        mnist=mnist,
+        sources=sources,
+        study=study,
+        transfer=transfer,
+    )
 
 
 def test_every_part_that_is_taken_away_has_its_row(studies, cloth, tmp_path, capsys):
@@ -241,3 +256,151 @@ def test_hits_are_counted_over_pictures_and_over_classes(studies):
     assert found["hit@1"] == 0.5 and found["hit@5"] == 0.75 and found["seen"] == 0.5 and found["harmonic"] == 0.5
     assert found["hit@1, by class"] == pytest.approx(1 / 3) and found["hit@5, by class"] == 0.5
     assert found["harmonic, by class"] == pytest.approx(2 * (1 / 3) * 0.5 / (1 / 3 + 0.5))
+
+
+@pytest.fixture
+def digits(studies, tmp_path, monkeypatch, noise):
+    """Made-up files of MNIST, of which few are held out, and few draws."""
+    folder = tmp_path / "digits"
+    folder.mkdir()
+    for part, count in (("train", 220), ("t10k", 30)):
+        labels = np.arange(count, dtype=np.uint8) % 10
+        pictures = noise.integers(0, 60, (count, 28, 28), dtype=np.uint8)
+        for picture, label in zip(pictures, labels, strict=True):
+            picture[2 * label + 2 : 2 * label + 6, 6:22] = 240
+        for kind, header, values in (("images-idx3", 16, pictures), ("labels-idx1", 8, labels)):
+            (folder / f"{part}-{kind}-ubyte.gz").write_bytes(gzip.compress(bytes(header) + values.tobytes()))
+    for name, value in {"HELD_OUT": 20, "FEW": 20, "MANY": 60}.items():
+        monkeypatch.setattr(studies.mnist, name, value)
+    return folder
+
+
+def never(*_, **__):
+    raise AssertionError("this was done already")
+
+
+def test_the_family_is_measured_and_judged_and_that_only_once(studies, digits, tmp_path, capsys, monkeypatch):
+    mnist = studies.mnist
+    monkeypatch.setitem(sys.modules, "pythae", None)
+    arguments = ["--data", str(digits), "--work", str(tmp_path / "work"), "--epochs", "1"]
+    mnist.main([*arguments, "--json", str(tmp_path / "m.json")])
+    report = json.loads((tmp_path / "m.json").read_text())
+    assert capsys.readouterr().out.rstrip() == mnist.markdown(report).rstrip()
+    rows = {row["name"]: row for row in report["models"]}
+    assert [*rows] == [setting.name for setting in mnist.SETTINGS]
+    assert rows.pop("pythae VAE, fixed")["missing"] == "pythae is not installed"
+    for setting in mnist.SETTINGS:
+        if row := rows.get(setting.name):
+            assert set(row["nll"]) == ({"20", "60"} if setting.long else {"20"})
+            assert 0 < row["nll"]["20"]["value"] < -row["elbo"] + 1 and row["rate"] > 0 and row["images_per_s"] > 0
+    by_title = {goal["name"]: goal for goal in report["goals"]}
+    assert "ours" not in by_title["ours over pythae's VAE, fixed"]
+    plain, two = (rows[name]["nll"]["20"]["value"] for name in ("VAE", "ladder of 2"))
+    assert by_title["two layers of latents over one"]["ours"]["value"] == pytest.approx(plain - two)
+    monkeypatch.setattr(train.Learner, "__call__", never)
+    monkeypatch.setattr(likelihood, "bound", never)
+    mnist.main([*arguments, "--json", str(tmp_path / "again.json")])
+    assert json.loads((tmp_path / "again.json").read_text()) == report
+
+
+def test_a_gain_is_that_of_a_pair_digit_by_digit_and_must_be_large_enough(studies):
+    easy_to_hard = np.linspace(-150, -50, 40)
+    bounds = {"VAE": {500: easy_to_hard}, "IAF": {500: easy_to_hard + 0.9}, "ladder of 2": {500: easy_to_hard + 0.7}}
+    bounds["VAE, long"] = {500: np.full(40, -89.0), 5000: np.full(40, -87.9)}
+    found = {goal["name"]: goal for goal in studies.mnist.goals(bounds)}
+    gain = found["IAF over independent normals"]
+    assert gain["met"] and gain["ours"] == pytest.approx({"value": 0.9, "low": 0.9, "high": 0.9})
+    assert gain["of"] == pytest.approx([100, 99.1])
+    assert not found["two layers of latents over one"]["met"]
+    assert found["VAE, dynamic"]["met"] and found["VAE, dynamic"]["ours"]["value"] == pytest.approx(87.9)
+    assert "met" not in found["IWAE, 50 draws, dynamic"]
+
+
+def test_fixed_pixels_are_drawn_once_by_their_brightness(studies):
+    grey = np.full((50, 28, 28, 1), 51, np.uint8)
+    drawn = studies.mnist.fixed(grey, "train")
+    assert set(np.unique(drawn)) == {0, 255} and drawn.mean() == pytest.approx(51, abs=2)
+    np.testing.assert_array_equal(drawn, studies.mnist.fixed(grey, "train"))
+    assert (drawn != studies.mnist.fixed(grey, "t10k")).any()
+    assert not studies.mnist.fixed(0 * grey, "train").any()
+
+
+def test_test_digits_are_drawn_alike_for_all_models(studies, digits):
+    mnist, dynamic = studies.mnist, [s for s in studies.mnist.SETTINGS if not s.fixed]
+    model = VAE(config.load("mnist").model)
+    first, *rest = (mnist.observed(setting, model, str(digits)) for setting in dynamic)
+    assert set(first.unique().tolist()) == {0, 1} and all((x == first).all() for x in rest)
+
+
+def test_a_latent_is_active_where_its_mean_moves_with_the_digit(studies, noise):
+    model = VAE(config.load("mnist").model).eval()
+    last = model.motif_encoder.body[-1]
+    with torch.no_grad():
+        last.weight.zero_()
+        last.bias.zero_()  # all posteriors are the prior,
+        last.weight[3] = 1  # but for the mean of one latent
+        x = torch.from_numpy(noise.integers(0, 2, (40, 1, 28, 28))).float()
+        moved = model.encode(x).mu[:, 3]
+    told = studies.mnist.facts(SimpleNamespace(model=model, device=x.device), x)
+    assert told["active"] == 1 and told["rate"] == pytest.approx(0.5 * moved.square().mean().item(), rel=1e-4)
+
+
+def test_digits_that_are_not_there_are_missed_in_one_sentence(studies, digits, tmp_path, monkeypatch):
+    file = digits / "t10k-labels-idx1-ubyte.gz"
+    arguments = ["--data", str(digits), "--work", str(tmp_path / "work"), "--epochs", "1", "--only", "VAE"]
+    for broken in (file.read_bytes()[:20], b"no gzip", None):
+        file.unlink() if broken is None else file.write_bytes(broken)
+        with pytest.raises(SystemExit, match=r"error: .*t10k-labels-idx1-ubyte.gz: not a file of MNIST") as stopped:
+            studies.study.run(lambda: studies.mnist.main(arguments))
+        assert len(str(stopped.value).splitlines()) == 1
+
+
+@pytest.mark.filterwarnings("ignore")  # pythae's own
+def test_pythae_has_our_networks_and_the_same_loss_for_the_same_draw(studies, digits):
+    pytest.importorskip("pythae.models")
+    model = VAE(config.load("mnist", ["model.binary=false"]).model)
+    x = torch.rand(5, 1, 28, 28).round()
+    theirs = studies.mnist._in_pythae(model)
+    torch.manual_seed(3)
+    loss = theirs({"data": x}).loss
+    torch.manual_seed(3)
+    ours = model.sampled(model.look(x), {"motif": torch.randn(5, 50)}).elbo(x).loss()
+    assert loss.item() == pytest.approx(ours.item(), rel=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_pythae_is_trained_as_long_as_ours_and_is_read_back(studies, digits, tmp_path, capsys, monkeypatch):
+    pytest.importorskip("pythae.models")
+    arguments = ["--data", str(digits), "--work", str(tmp_path / "work"), "--only", "pythae VAE, fixed"]
+    both = [*arguments, "--only", "VAE, fixed", "--epochs", "2"]
+    studies.mnist.main(both)
+    table = capsys.readouterr().out
+    ours, theirs = (checkpoint.load(tmp_path / "work" / name) for name in ("VAE_fixed", "pythae_VAE_fixed"))
+    rows = [(run.path / "metrics.jsonl").read_text().splitlines() for run in (ours, theirs)]
+    assert ours.config == theirs.config and ours.fingerprint != theirs.fingerprint
+    assert json.loads(rows[0][-1])["step"] == json.loads(rows[1][-1])["step"] == 4
+    monkeypatch.setattr(studies.mnist, "_in_pythae", never)
+    studies.mnist.main(both)
+    assert capsys.readouterr().out == table
+    with pytest.raises(SareeError, match="other settings"):
+        studies.mnist.main([*arguments, "--epochs", "3"])
+
+
+def test_a_latent_plane_is_learned_once_and_drawn(studies, digits, tmp_path, monkeypatch):
+    arguments = ["--data", str(digits), "--work", str(tmp_path / "work"), "--out", str(tmp_path), "--epochs", "3"]
+    names = [tmp_path / f"latent_{name}.png" for name in ("grid", "scatter", "density")]
+    for name, value in {"TILES": 3, "SIDE": 120, "PANEL": 80}.items():
+        monkeypatch.setattr(studies.latent_pictures, name, value)
+    studies.latent_pictures.main(arguments)
+    drawn = [name.read_bytes() for name in names]
+    monkeypatch.setattr(train.Learner, "__call__", never)
+    studies.latent_pictures.main(arguments)
+    assert [name.read_bytes() for name in names] == drawn
+
+
+def test_posteriors_that_meet_the_prior_are_told_to_be_no_nats_away(studies):
+    mu = np.zeros((3, 2), np.float32)
+    at = Latents(("a", "b", "c"), mu, np.ones_like(mu), 2)
+    assert studies.latent_pictures._density(at)[1] == pytest.approx(0, abs=1e-2)
+    aside = replace(at, mu=np.full_like(mu, [1, 0]))
+    assert studies.latent_pictures._density(aside)[1] == pytest.approx(0.5, abs=1e-2)

@@ -131,8 +131,8 @@ def test_a_loss_that_explodes_stops_with_the_step_the_term_and_a_remedy(cloth, t
 
 
 def test_nan_is_caught_before_it_reaches_the_weights(cloth, tmp_path, monkeypatch):
-    def broken(model, *given):
-        out = plain(model, *given)
+    def broken(model, *given, **named):
+        out = plain(model, *given, **named)
         return out._replace(swap=out.swap * (float("nan") if len(calls) >= 2 else 1)) if not calls.append(1) else out
 
     calls: list[int] = []
@@ -279,11 +279,13 @@ def test_labels_are_learned_from_and_missed_where_there_are_none(cloth, tiny_run
 
 def test_another_photograph_of_the_piece_stands_for_the_phone_photo_every_second_time(cloth):
     pictures = data.load(data.read_data(cloth).of("train"), 80)
-    alone = np.flatnonzero([[i.item_id for i in pictures.items].count(item.item_id) == 1 for item in pictures.items])
-    usual, wanted = (train.TrainingViews(config.load("tiny", s), pictures) for s in ([], ["objective.items=true"]))
-    changed = np.zeros(len(pictures.items))
+    pieces = [item.item_id for item in pictures.items]
+    alone = np.flatnonzero([pieces.count(piece) == 1 for piece in pieces])
+    material = train.Material(pictures.images, [None] * len(pieces), pieces, pictures.images)
+    usual, wanted = (train.TrainingViews(config.load("tiny", s), material) for s in ([], ["objective.items=true"]))
+    changed = np.zeros(len(pieces))
     for epoch in range(20):
-        for index in range(len(pictures.items)):
+        for index in range(len(pieces)):
             views, same = wanted[epoch, index], usual[epoch, index]
             changed[index] += (views["phone_photo"] != same["phone_photo"]).any()
             assert all((views[name] == same[name]).all() for name in ("clean", "recoloured", "shuffled"))
@@ -298,3 +300,39 @@ def test_a_part_of_the_batch_is_decoded_and_all_of_it_contrasted(cloth):
     out = model(views, torch.Generator().manual_seed(0), 0.5)
     assert len(out.recon) == len(out.swap) == len(out.elbo.recon) == 3
     assert all(len(mu) == 6 for mu in (*out.motif.values(), *out.colour.values()))
+
+
+@pytest.mark.parametrize(
+    ("settings", "shares"),
+    [
+        ({}, {0: 0, 0.05: 0.5, 0.1: 1, 0.7: 1, 1: 1}),
+        ({"kl_warmup": 0}, {0: 1, 1: 1}),
+        ({"kl_warmup": 0.5, "kl_cycles": 4}, {0: 0, 0.0625: 0.5, 0.125: 1, 0.2: 1, 0.25: 0, 0.8125: 0.5, 1: 1}),
+    ],
+)
+def test_beta_rises_at_the_start_or_at_the_start_of_every_cycle(settings, shares):
+    objective = config.Objective(**settings)
+    for progress, share in shares.items():
+        assert train._warmed(progress, objective) == pytest.approx(share)
+
+
+def test_a_run_from_before_a_setting_was_known_goes_on(cloth, tiny_run, tmp_path):
+    run = shutil.copytree(tiny_run, tmp_path / "run")
+    state = run / "last" / "state.safetensors"
+    tensors, about = checkpoint.load_tensors(state)
+    lines = about["settings"].splitlines(keepends=True)
+    older = "".join(line for line in lines if "kl_cycles" not in line and "posterior" not in line)
+    assert older.count("\n") == len(lines) - 2
+    checkpoint.save_tensors(state, tensors, about | {"settings": older})
+    told: list[str] = []
+    fit(cloth, run, resume=True, tell=told.append)
+    assert "going on from step 4" in told[0]
+    for other in ("objective.kl_cycles=2", "model.posterior=full"):
+        with pytest.raises(SareeError, match="other settings"):
+            fit(cloth, run, other, resume=True)
+
+
+def test_labels_teach_without_any_other_contrast(cloth, tmp_path):
+    alone = ("objective.swap=0", "objective.contrast_motif=0", "objective.contrast_colour=0", "objective.labels=true")
+    run = fit(cloth, tmp_path / "run", "train.epochs=1", *alone)
+    assert json.loads((run / "metrics.jsonl").read_text())["labels"] > 0

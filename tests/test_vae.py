@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
@@ -10,6 +12,7 @@ from saree_vae.networks import ColourEncoder
 from saree_vae.vae import PIXEL_SIGMA_FLOOR, VAE
 
 TINY = {"image_size": 64, "width": 8, "motif_dim": 6, "colour_dim": 4}
+MLP = {"encoder": "mlp", "image_size": 8, "channels": 1, "colour_dim": 0, "likelihood": "bernoulli"}
 
 
 def model(**changes) -> VAE:
@@ -38,7 +41,7 @@ def test_every_image_size_goes_in_and_comes_out(size):
     assert image.max() <= 1
 
 
-@pytest.mark.parametrize("likelihood", ["gaussian", "gaussian_pixel", "laplace", "bernoulli"])
+@pytest.mark.parametrize("likelihood", ["gaussian", "gaussian_pixel", "laplace", "bernoulli", "discretised_logistic"])
 @pytest.mark.parametrize("sigma", ["analytic", "learned"])
 def test_every_likelihood_learns(likelihood, sigma):
     vae = model(likelihood=likelihood, sigma=sigma).train()
@@ -58,7 +61,7 @@ def test_a_pixel_sigma_never_falls_below_its_floor():
     vae = model(likelihood="gaussian_pixel")
     with torch.no_grad():
         vae.decoder.last.bias.fill_(-100)
-        likelihood = vae.likelihood(torch.zeros(1, 10))
+        likelihood = vae.sampled(vae.look(pictures(1))).likelihood
     assert isinstance(likelihood, Normal)
     assert likelihood.sigma.shape == (1, 3, 64, 64)
     assert likelihood.sigma.min() >= PIXEL_SIGMA_FLOOR
@@ -67,7 +70,7 @@ def test_a_pixel_sigma_never_falls_below_its_floor():
 def test_the_analytic_sigma_is_the_one_that_fits_the_batch_best():
     vae = model().train()
     x = pictures()
-    likelihood = vae.likelihood(torch.zeros(4, 10), x)
+    likelihood = vae.sampled(vae.look(x), vae.noise(4), x).likelihood
     best = likelihood.log_prob(x).mean()
     for factor in (0.9, 1.1):
         assert Normal(likelihood.mu, likelihood.sigma * factor).log_prob(x).mean() < best
@@ -108,6 +111,135 @@ def test_swap_asks_for_the_clean_picture_from_the_recoloured_motif_and_the_shuff
         before, after = (vae(v, torch.Generator().manual_seed(0)) for v in (views, moved))
     torch.testing.assert_close(before.elbo.recon, after.elbo.recon)
     assert (before.swap != after.swap).any()
+
+
+# --- lower latents ---
+
+
+@pytest.mark.parametrize("levels", [2, 3, 4, 5])
+def test_lower_latents_are_maps_up_to_a_quarter_of_the_side(levels):
+    vae = model(levels=levels, level_dim=3)
+    noise = vae.noise(2)
+    sides = [2, 4, 8, 16][5 - levels :]
+    assert [tuple(noise[f"level_{i + 2}"].shape) for i in range(levels - 1)] == [(2, 3, s, s) for s in sides]
+    with torch.no_grad():
+        drawn = vae.sampled(vae.look(pictures(2)), noise)
+    assert set(drawn.kl) == set(drawn.ratio) == set(drawn.draws) == set(noise)
+    assert all(drawn.kl[name].shape == (2, 1) for name in noise if name.startswith("level"))
+
+
+@pytest.mark.parametrize("network", [{}, MLP])
+def test_the_kl_of_a_ladder_is_the_mean_of_its_log_ratio(network):
+    vae, count = model(levels=3, level_dim=2, **network), 4000 if network else 400
+    with torch.no_grad():
+        for level in vae.decoder.levels:  # posteriors that are clearly another thing than their priors
+            level.change.bias.copy_(torch.tensor([0.5, -1.0, -0.7, 0.4]))
+        seen = vae.look(torch.rand(1, vae.cfg.channels, vae.cfg.image_size, vae.cfg.image_size)).repeat(count)
+        drawn = vae.sampled(seen, vae.noise(count, torch.Generator().manual_seed(0)))
+    for name, kl in drawn.kl.items():
+        gap = (drawn.ratio[name] - kl).sum(1)
+        assert gap.mean().abs() < 4.5 * gap.std() / math.sqrt(count), name
+        if name.startswith("level"):
+            assert kl.mean() > 10 * gap.std() / math.sqrt(count)  # these draws would show it if the two were not alike
+
+
+@pytest.mark.parametrize("network", [{}, MLP])
+def test_where_the_picture_changes_nothing_a_level_costs_nothing(network):
+    vae = model(levels=3, **network)
+    with torch.no_grad():
+        for level in vae.decoder.levels:
+            level.change.weight.zero_()
+            level.change.bias.zero_()
+        seen = vae.look(torch.rand(3, vae.cfg.channels, vae.cfg.image_size, vae.cfg.image_size))
+        told, untold = (vae.sampled(s, noise) for noise in [vae.noise(3)] for s in (seen, seen._replace(detail=())))
+    for name in ("level_2", "level_3"):
+        torch.testing.assert_close(told.kl[name], torch.zeros(3, 1))
+        torch.testing.assert_close(told.ratio[name], torch.zeros(3, 1))
+        torch.testing.assert_close(told.draws[name].z, untold.draws[name].z)
+    torch.testing.assert_close(told.likelihood.mean, untold.likelihood.mean)
+
+
+def test_swap_pays_for_the_lower_latents_that_it_draws_with():
+    vae = model(levels=2)
+    with torch.no_grad():
+        vae.decoder.levels[0].change.bias.fill_(1.0)
+        out = vae(views := training_views(), torch.Generator().manual_seed(0))
+        vae.decoder.levels[0].into.weight.zero_()  # nothing of it is drawn: only the price is left
+        vae.decoder.levels[0].into.bias.zero_()
+        dear = vae(views, torch.Generator().manual_seed(0))
+        vae.decoder.levels[0].change.bias.zero_()
+        vae.decoder.levels[0].change.weight.zero_()
+        free = vae(views, torch.Generator().manual_seed(0))
+    assert torch.isfinite(out.swap).all()
+    assert (dear.swap < free.swap - 10).all()
+    torch.testing.assert_close(dear.elbo.recon, free.elbo.recon)
+
+
+# --- what is asked of a model beside training ---
+
+
+@pytest.mark.parametrize("changes", [{}, {"levels": 3}, {"prior": "mixture"}, {"posterior": "iaf"}, {"colour_dim": 0}])
+def test_draws_from_the_prior_follow_the_generator_and_differ_from_each_other(changes):
+    vae = model(**changes)
+    one, again = (vae.sample(3, torch.Generator().manual_seed(0)) for _ in range(2))
+    torch.testing.assert_close(one, again)
+    assert one.shape == (3, 3, 64, 64) and one.min() >= 0 and one.max() <= 1
+    assert (one[0] - one[1]).abs().max() > 1e-4
+
+
+@pytest.mark.parametrize(
+    "changes", [{}, {"posterior": "full"}, {"posterior": "point"}, {"posterior": "vq"}, {"levels": 3}]
+)
+def test_a_reconstruction_is_the_same_every_time_and_takes_its_colours_from_elsewhere_if_asked(changes):
+    vae, x = model(**changes), pictures(2)
+    with torch.no_grad():
+        own, again, other = vae.reconstruct(x), vae.reconstruct(x), vae.reconstruct(x, x.flip(0).square())
+    torch.testing.assert_close(own, again)
+    assert (own - other).abs().max() > 1e-5
+    if changes in ({}, {"posterior": "full"}):
+        torch.testing.assert_close(own, vae.decode(vae.encode(x).mu))
+
+
+def test_codes_are_not_drawn_from_a_vector_or_a_prior():
+    vae = model(posterior="vq")
+    with pytest.raises(ValueError, match="map of codes"):
+        vae.decode(torch.zeros(1, 10))
+    for posterior in ("vq", "point"):
+        with pytest.raises(ValueError, match="no prior"):
+            model(posterior=posterior).sample(1)
+
+
+def test_a_model_that_knows_no_cluster_of_a_picture_sees_it_as_unknown():
+    vae, x = model(conditional=True, classes=("a", "b")), pictures(2)
+    with torch.no_grad():
+        none, one = torch.zeros(2).long(), torch.ones(2).long()
+        untold, unknown, known = (vae.reconstruct(x, classes=told) for told in (None, none, one))
+        drawn_as = vae.reconstruct(x, as_classes=one)
+    torch.testing.assert_close(untold, unknown)
+    for other in (known, drawn_as):
+        assert (untold - other).abs().max() > 1e-5
+    assert (known - drawn_as).abs().max() > 1e-6  # drawn as the other, but seen as unknown
+
+
+@pytest.mark.parametrize("levels", [1, 3])
+def test_fully_connected_networks_start_at_the_mean_picture(levels):
+    vae, mean = model(levels=levels, **MLP), torch.rand(1, 8, 8)
+    vae.centre(mean)
+    with torch.no_grad():
+        torch.testing.assert_close(vae.look(mean[None]).motif, vae.motif_encoder.body(torch.zeros(1, 1, 8, 8)))
+        vae.decoder.last.weight.zero_()
+        torch.testing.assert_close(vae.reconstruct(mean[None]), mean[None])
+
+
+def test_binary_pictures_are_drawn_anew_at_every_look_and_others_stay():
+    generator, x = torch.Generator().manual_seed(0), pictures(200, 8)
+    seen = [model(**MLP | {"binary": True}).observed(x, generator) for _ in range(2)]
+    assert set(seen[0].unique().tolist()) == {0, 1}
+    assert not torch.equal(*seen)
+    error = 4.5 * 0.5 / math.sqrt(2 * x.numel())
+    assert (torch.stack(seen).mean() - x.mean()).abs() < error
+    assert ((torch.stack(seen) - x) * x).mean().abs() < error
+    assert model(**MLP).observed(x) is x
 
 
 @pytest.mark.parametrize(

@@ -37,6 +37,13 @@ def test_a_view_depends_on_its_own_seed_alone(picture):
         np.testing.assert_array_equal(image, again[name])
 
 
+def test_the_clean_view_alone_is_the_one_beside_the_others(picture):
+    key = {"index": 3, "epoch": 2, "seed": 1}
+    alone = views.training_views(picture, SIZE, only_clean=True, **key)
+    assert set(alone) == {"clean"}
+    np.testing.assert_array_equal(alone["clean"], views.training_views(picture, SIZE, **key)["clean"])
+
+
 @pytest.mark.parametrize("other", [{"index": 4}, {"epoch": 3}, {"seed": 2}])
 def test_another_picture_epoch_or_seed_gives_another_view(picture, other):
     key = {"index": 3, "epoch": 2, "seed": 1}
