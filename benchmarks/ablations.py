@@ -22,7 +22,7 @@ import study
 import torch
 from torch import Tensor, nn
 
-from saree_vae import data, evaluate, metrics, networks, vae, views
+from saree_vae import data, evaluate, metrics, networks, views
 from saree_vae.checkpoint import Run
 from saree_vae.encoding import encode, shrunk, to_images
 from saree_vae.evaluate import OURS
@@ -58,10 +58,10 @@ def without_view(name: str) -> Callable[[], contextlib.AbstractContextManager]:
 class Flattened(networks.MotifEncoder):
     """The last map as it lies (8 x 8 from 128 pixels), instead of statistics of all maps beside a coarse layout."""
 
-    def __init__(self, features: nn.Module, dim: int):
-        super().__init__(features, dim)
+    def __init__(self, features: nn.Module, outputs: int):
+        super().__init__(features, outputs)
         self.layout = nn.Sequential(nn.Conv2d(features.channels[-1], 64, 1), nn.AdaptiveAvgPool2d(8), nn.Flatten())
-        self.head = nn.Sequential(nn.Linear(64 * 8 * 8, 512), nn.SiLU(), nn.Linear(512, 2 * dim))
+        self.head = nn.Sequential(nn.Linear(64 * 8 * 8, 512), nn.SiLU(), nn.Linear(512, outputs))
 
     def forward(self, x: Tensor) -> Tensor:
         return self.head(self.layout(self.features((x - self.mean) / self.std)[-1]))
@@ -74,7 +74,7 @@ VARIANTS = {
     "without decoder (contrast alone)": Variant(("objective.reconstruct=0", "objective.swap=0")),
     "ELBO alone": Variant(("objective.swap=0", "objective.contrast_motif=0", "objective.contrast_colour=0")),
     **{f"without the view {name.replace('_', ' ')}": Variant((), without_view(name)) for name in views.NAMES},
-    "flattened, not pooled": Variant((), lambda: mock.patch.object(vae, "MotifEncoder", Flattened)),
+    "flattened, not pooled": Variant((), lambda: mock.patch.object(networks, "MotifEncoder", Flattened)),
     "motif 96, colour 32": Variant(("model.motif_dim=96",)),
     "motif 43, colour 21": Variant(("model.motif_dim=43", "model.colour_dim=21")),
     "motif 21, colour 11": Variant(("model.motif_dim=21", "model.colour_dim=11")),

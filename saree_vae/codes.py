@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .distributions import Draw
+from .distributions import Draw, exactly
 
 CODE_CHANNELS = 32  # of the map that is quantised
 DECAY = 0.99  # of the averages that codes are moved by
@@ -64,7 +64,11 @@ class Codebook(nn.Module):
 
     def forward(self, raw: Tensor) -> Quantised:
         """(B, channels, h, w) -> its codes; in training these move, and gradients pass straight through."""
-        raw, book = F.normalize(raw.float(), dim=1), self.codes.clone()  # which gradients need after it has moved
+        with exactly(raw):
+            return self._quantised(F.normalize(raw.float(), dim=1))
+
+    def _quantised(self, raw: Tensor) -> Quantised:
+        book = self.codes.clone()  # which gradients need after it has moved
         rows = raw.permute(0, 2, 3, 1).flatten(0, 2)  # (N, channels)
         likeness = rows @ book.T  # (N, K)
         nearest = likeness.argmax(1)

@@ -118,7 +118,11 @@ class Objective(Section):
     kl_cycles: int = Field(
         1, ge=1, description="How often beta rises so, evenly over training (Fu et al. 2019); 1 is the usual warm-up."
     )
-    free_bits: float = Field(0.0, ge=0, description="KL, in nats per latent dimension, that costs nothing.")
+    free_bits: float = Field(
+        0.0,
+        ge=0,
+        description="KL, in nats per dimension, that costs nothing; of a level or under a mixture, of the whole.",
+    )
     capacity: float | None = Field(
         None,
         ge=0,

@@ -90,7 +90,10 @@ class FullNormal(NamedTuple):
         return (-0.5 * noise**2 - log_scale - 0.5 * LOG_2PI).sum(-1, keepdim=True)
 
     def draw(self, noise: Tensor | None = None) -> Draw:
-        z = self.mu if noise is None else self.mu + (self.tril @ noise[..., None])[..., 0]
+        if noise is None:
+            return Draw(self.mu, self.log_prob(self.mu))
+        with exactly(self.mu):
+            z = self.mu + (self.tril @ noise[..., None])[..., 0]
         return Draw(z, self.log_prob(z))
 
 
@@ -104,8 +107,9 @@ class NormalMixture(NamedTuple):
     def log_prob(self, z: Tensor) -> Tensor:
         """(B, D) -> (B, 1)."""
         # One product of matrices for all pairs: (B, K, D) numbers would fill the memory with many samples.
-        precision = self.sigma**-2
-        square = z.square() @ precision.T - 2 * z @ (self.mu * precision).T + (self.mu.square() * precision).sum(1)
+        with exactly(z):
+            precision = self.sigma**-2
+            square = z.square() @ precision.T - 2 * z @ (self.mu * precision).T + (self.mu.square() * precision).sum(1)
         log_norm = self.sigma.log().sum(1) + 0.5 * LOG_2PI * z.shape[1]
         return (self.logits.log_softmax(0) - 0.5 * square - log_norm).logsumexp(1, keepdim=True)
 
@@ -174,14 +178,12 @@ class DiscretisedLogistics(NamedTuple):
         """Log probability of each pixel's level, (B, 1, H, W), for x (B, C, H, W) of whole levels / 255."""
         x = x[:, None]
         upper, lower = (x + HALF_LEVEL - self.mu) / self.scale, (x - HALF_LEVEL - self.mu) / self.scale
-        # The level takes the mass between its two edges; the outermost take all that lies beyond.
-        log_mass = upper.sigmoid().sub(lower.sigmoid()).clamp(min=1e-12).log()
-        # Where both edges lie far out, that difference is lost to rounding: the density times the width is not.
-        middle = (x - self.mu) / self.scale
-        log_density = middle - 2 * F.softplus(middle) - self.scale.log() + math.log(2 * HALF_LEVEL)
-        within = torch.where(upper.sigmoid() - lower.sigmoid() > 1e-5, log_mass, log_density)
-        log_p = torch.where(x < HALF_LEVEL, -F.softplus(-upper), within)
-        log_p = torch.where(x > 1 - HALF_LEVEL, -F.softplus(lower), log_p).sum(2)  # (B, K, H, W)
+        # The level takes the mass between its two edges, s(upper) - s(lower), in a form that nothing rounds away; the
+        # outermost take all that lies beyond.
+        above, below = F.logsigmoid(upper), F.logsigmoid(-lower)
+        within = (-torch.expm1(-2 * HALF_LEVEL / self.scale)).log() + above + below
+        log_p = torch.where(x < HALF_LEVEL, above, within)
+        log_p = torch.where(x > 1 - HALF_LEVEL, below, log_p).sum(2)  # (B, K, H, W)
         return (self.logits.log_softmax(1) + log_p).logsumexp(1, keepdim=True)
 
     @property
@@ -199,6 +201,11 @@ class DiscretisedLogistics(NamedTuple):
 
 
 Likelihood = Normal | Laplace | Bernoulli | DiscretisedLogistics
+
+
+def exactly(like: Tensor) -> torch.autocast:
+    """Products of matrices in full precision, also where training takes half: a density is no place for that."""
+    return torch.autocast(like.device.type, enabled=False)
 
 
 def standard_noise(like: Tensor, generator: torch.Generator | None = None) -> Tensor:

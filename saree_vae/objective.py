@@ -34,7 +34,8 @@ class Elbo(NamedTuple):
 
         Args:
             beta: weight of the KL (Higgins et al. 2017).
-            free_bits: KL, in nats per latent dimension, that costs nothing (Kingma et al. 2016, arXiv:1606.04934).
+            free_bits: KL, in nats per dimension, that costs nothing (Kingma et al. 2016, arXiv:1606.04934); of parts
+                that are known as a whole, for the whole.
             capacity: nats; in place of the KL, how far it is from this (Burgess et al. 2018, arXiv:1804.03599).
         """
         # The floor is on the batch mean: one image may use a dimension that others leave idle.

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .distributions import Draw, FullNormal, Normal
+from .distributions import Draw, FullNormal, Normal, exactly
 
 LOG_VARIANCE = (-9.0, 4.0)  # posterior log-variances are clamped to this: sigma between 0.011 and 7.4
 GATE = 2.0  # the gates of a flow start at sigmoid(2) = 0.88 of the old value (Kingma et al. 2016, section 4)
@@ -131,7 +131,7 @@ class Flow(nn.Module):
 
     def forward(self, z: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
         """z (B, D) -> the new z, and the log of what each number's own factor is, (B, D)."""
-        with torch.autocast(z.device.type, enabled=False):  # a density is no place for half precision
+        with exactly(z):
             hidden = F.elu(self.enter(z) + self.hear(context))
             hidden = F.elu(self.middle(hidden)) + hidden
             shift, raw = self.leave(hidden).chunk(2, dim=1)

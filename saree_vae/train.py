@@ -37,11 +37,11 @@ from .encoding import encode, shrunk, to_images, to_tensor
 from .errors import SareeError
 from .files import atomic_write
 from .latents import unit
+from .likelihood import ACTIVE, active_units
 from .objective import Elbo, info_nce, supervised_contrast, total_correlation
 from .vae import VAE, Encoded
 from .views import NAMES
 
-ACTIVE = 0.02  # nats: a latent dimension with less KL than this is idle
 EXPLODED = 1e4  # the terms are of order 1 per pixel value; nothing healthy comes near
 WATCHED = 200  # validation pictures measured during training
 ORDER, OTHER = 3, 4  # streams of random numbers, beside the two of `views`: order, another photograph of the piece
@@ -112,7 +112,8 @@ def train(
     start = config.model.model_copy(update={"pretrained": False}) if state_file.exists() else config.model
     model = VAE(start).to(memory_format=torch.channels_last)
     if config.model.encoder == "mlp":
-        model.centre(to_tensor(material.images.mean(0, keepdims=True), channels=config.model.channels)[0])
+        mean = material.images.mean(0).round().astype(np.uint8)
+        model.centre(to_tensor(shrunk(mean[None], config.model.image_size), channels=config.model.channels)[0])
     adam = torch.optim.AdamW(_groups(model, settings.weight_decay), lr=settings.learning_rate)
     stepper, optimizer = fabric.setup(model, adam)
     plan = Plan(len(material.images), settings, fabric.global_rank, fabric.world_size)
@@ -211,7 +212,7 @@ def _terms(
         ("contrast_motif", motif, objective.contrast_motif),
         ("contrast_colour", colour, objective.contrast_colour),
     ):
-        if weight and means:
+        if weight and len(means) > 1:
             terms[name] = _contrast(means, objective.temperature)
     if objective.labels:
         terms["labels"] = _labelled(motif, gather(clusters), objective)
@@ -385,7 +386,8 @@ class TrainingViews(Dataset):
         self.clusters = _numbers(material.clusters)
         self.pieces = _numbers(material.pieces if config.objective.items else [None] * len(material.pieces))
         objective, self.as_they_are = config.objective, material.as_they_are
-        self.compared = bool(objective.swap or objective.contrast_motif or objective.contrast_colour)
+        taught = (objective.swap, objective.contrast_motif, objective.contrast_colour, objective.labels)
+        self.compared = any(taught)
 
     def __getitem__(self, key: tuple[int, int]) -> dict[str, np.ndarray]:
         epoch, index = key
@@ -449,7 +451,7 @@ def _watch(state: State, material: Material, epoch: int, tell: Callable[[str], N
         values = terms.kl.get(half, torch.empty(1, 0))[0]
         if len(values) != dim:  # the KL is known as a whole only, or there is none
             continue
-        active = int((values > ACTIVE).sum())
+        active = int(active_units(terms.kl[half]).sum())
         measured[f"active_{half}"] = active
         measured[f"kl_{half}_each"] = [round(float(value), 4) for value in values]
         if active < len(values) / 2:

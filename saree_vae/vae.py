@@ -314,7 +314,7 @@ class VAE(nn.Module):
         noise = self.noise(len(x), generator)
         if samples > 1:
             noise, bound = self._chosen(x, seen, samples, generator)
-        if swap and colour_means:
+        if swap and colour and "recoloured" in motif:
             # Drawn from the motif of the *recoloured* view, a picture can get its colours only from the colour half.
             exchanged, more = seen_as("recoloured", "shuffled"), self.noise(len(x), generator)
             noise = {name: torch.cat([part, more[name]]) for name, part in noise.items()}
@@ -342,8 +342,6 @@ class VAE(nn.Module):
         parts = dict(zip(names, raw.chunk(len(names)), strict=True))
         posterior = family(raw)
         codes = posterior if isinstance(posterior, Quantised) else None
-        if len(names) == 1:  # nothing is compared
-            return parts, {}, codes
         return parts, dict(zip(names, posterior.mu.chunk(len(names)), strict=True)), codes
 
     def _motif_posterior(self, raw: Tensor, classes: Tensor | None = None) -> Posterior:

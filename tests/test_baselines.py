@@ -123,6 +123,10 @@ def test_draws_of_the_mixture_vary_as_its_training_pictures_do():
     assert drawn.shape == (4000, 16)
     np.testing.assert_allclose(drawn.mean(0), x.mean(0), atol=0.02)
     np.testing.assert_allclose(np.cov(drawn.T), np.cov(x.T), atol=0.004)
+    few = baselines.mixture(pictures[:100])
+    axes = few.components.components_
+    rest = (few.sample(4000) - few.components.mean_) @ (np.eye(16) - axes.T @ axes)
+    assert np.square(rest).sum(1).mean() == pytest.approx(few.variance * (16 - len(axes)), rel=0.05)
 
 
 def test_the_mixture_finds_pictures_like_its_own_more_probable_and_wants_a_few():

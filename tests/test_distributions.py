@@ -254,3 +254,16 @@ def test_noise_is_that_of_the_generator_in_the_shape_and_kind_asked():
     like = torch.zeros(3, 4, dtype=torch.float64)
     one, again = (standard_noise(like, torch.Generator().manual_seed(1)) for _ in range(2))
     assert torch.equal(one, again) and one.shape == (3, 4) and one.dtype == torch.float64
+
+
+def test_a_density_is_as_exact_where_training_takes_half_precision():
+    generator = torch.Generator().manual_seed(0)
+    mu = torch.randn(8, 16, generator=generator)
+    mixture = NormalMixture(torch.zeros(8), mu, torch.full((8, 16), 0.05))
+    full = FullNormal(mu, torch.eye(16).expand(8, 16, 16) * 0.3)
+    noise = torch.randn(8, 16, generator=generator)
+    z = mu + 0.05 * noise
+    whole, drawn = mixture.log_prob(z), full.draw(noise)
+    with torch.autocast("cpu", torch.bfloat16):
+        torch.testing.assert_close(mixture.log_prob(z), whole)
+        torch.testing.assert_close(full.draw(noise).z, drawn.z)

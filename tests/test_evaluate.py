@@ -286,18 +286,22 @@ def known_likelihood(monkeypatch, tmp_path, *, samples=7, **changes):
     """The rows of `likelihood` of twelve flat pictures, where all terms are known and redrawing is perfect."""
     values = 3 * SIZE * SIZE
     kl = {"motif": torch.tensor([0.5, 0.03, 0.01]), "colour": torch.tensor([0.0, 0.021])}
-    terms = Elbo(
-        torch.full((12,), values * math.log(2)).double(), {n: v.double().expand(12, -1) for n, v in kl.items()}
-    )
+    recon = values * math.log(2) + torch.arange(12).double() - 5.5  # of which part of the pictures matters
+    terms = Elbo(recon, {n: v.double().expand(12, -1) for n, v in kl.items()})
     moves = torch.tensor([[1.0], [-1.0]]).repeat(6, 1)
     mu = {"motif": moves * torch.tensor([1.0, 0.05, 0.2]), "colour": moves * torch.tensor([1.0, 1.0])}
     told = {"motif": torch.full((12,), 0.25), "colour": torch.zeros(12), "z": torch.full((12,), 0.25)}
-    monkeypatch.setattr(
-        likelihood, "measured", lambda model, batches, noise: [*batches] and likelihood.Measured(terms, mu, told)
-    )
-    monkeypatch.setattr(
-        likelihood, "bound", lambda model, x, samples, noise: terms.value[: len(x)] + samples * math.log(2)
-    )
+    seen = []
+
+    def bound(model, x, samples, noise):
+        return samples * math.log(2) + torch.stack([terms.value[(seen[0] == one).all((1, 2, 3))][0] for one in x])
+
+    def measured(model, batches, noise):
+        seen.append(torch.cat([*batches]))
+        return likelihood.Measured(terms, mu, told)
+
+    monkeypatch.setattr(likelihood, "measured", measured)
+    monkeypatch.setattr(likelihood, "bound", bound)
     run = known_run(tmp_path, 3, 2, observed=lambda x, noise: x, reconstruct=lambda x: x)
     model = run.config.model.model_copy(update=changes)
     run = replace(run, config=run.config.model_copy(update={"model": model}))
