@@ -34,7 +34,13 @@ class Quantised(NamedTuple):
     mu: Tensor
     z: Tensor
     away: Tensor  # mean square distance of the encoder's map from its codes, (B,)
-    used: Tensor  # share of each code in this batch, (K,)
+    taken: Tensor  # which code each cell takes, (N,) for N cells of all pictures
+    rows: Tensor  # what the encoder gave there, (N, channels), without gradients
+
+    @property
+    def used(self) -> Tensor:
+        """Share of each code in this batch, (K,)."""
+        return F.one_hot(self.taken, self.mu.shape[1]).to(self.mu.dtype).mean(0)
 
     @property
     def sigma(self) -> Tensor:
@@ -63,34 +69,36 @@ class Codebook(nn.Module):
         self.register_buffer("counts", torch.ones(count))
 
     def forward(self, raw: Tensor) -> Quantised:
-        """(B, channels, h, w) -> its codes; in training these move, and gradients pass straight through."""
+        """(B, channels, h, w) -> its codes; gradients pass straight through."""
         with exactly(raw):
             return self._quantised(F.normalize(raw.float(), dim=1))
 
     def _quantised(self, raw: Tensor) -> Quantised:
-        book = self.codes.clone()  # which gradients need after it has moved
+        book = self.codes.clone()  # which gradients need after `learn` has moved it
         rows = raw.permute(0, 2, 3, 1).flatten(0, 2)  # (N, channels)
         likeness = rows @ book.T  # (N, K)
         nearest = likeness.argmax(1)
         hard = F.one_hot(nearest, len(book)).to(raw.dtype)
         codes = book[nearest].view(len(raw), *raw.shape[2:], -1).permute(0, 3, 1, 2)
-        if self.training:
-            self._move(rows.detach(), hard)
         soft = (SHARPNESS * likeness).softmax(1)
         histogram = (hard + soft - soft.detach()).view(len(raw), -1, len(book)).mean(1)
         return Quantised(
             mu=histogram,
             z=raw + (codes - raw).detach(),
             away=(raw - codes).square().flatten(1).mean(1),
-            used=hard.mean(0),
+            taken=nearest,
+            rows=rows.detach(),
         )
 
     def prior(self, cells: int) -> UniformCodes:
         return UniformCodes(len(self.codes), cells)
 
     @torch.no_grad()
-    def _move(self, rows: Tensor, hard: Tensor) -> None:
-        counts, sums = hard.sum(0), hard.T @ rows
+    def learn(self, found: Quantised) -> None:
+        """Move the codes towards what took them; once for each step of training."""
+        rows, hard = found.rows, F.one_hot(found.taken, len(self.codes)).to(found.rows.dtype)
+        with exactly(rows):
+            counts, sums = hard.sum(0), hard.T @ rows
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             for part in (counts, sums):
                 torch.distributed.all_reduce(part)

@@ -321,6 +321,8 @@ class VAE(nn.Module):
             clean, swapped = self.sampled(Seen.join(seen, exchanged), noise, torch.cat([x, x])).split(len(x))
         else:
             clean = self.sampled(seen, noise, x)
+        if codes and self.training:
+            self.motif_posterior.learn(codes)
         return Encoded(
             elbo=clean.weighed(x) if samples > 1 else clean.elbo(x),
             bound=bound,
