@@ -187,6 +187,12 @@ class Config(Section):
             raise ValueError(
                 f"objective.samples needs a density to weigh draws by, which posterior '{model.posterior}' has not"
             )
+        scaled = model.likelihood in ("gaussian", "laplace") and model.sigma == "analytic"
+        if objective.samples > 1 and scaled:
+            raise ValueError(
+                "objective.samples weighs draws by p(x|z), which model.sigma 'analytic' fits to them afterwards; "
+                "set model.sigma to learned or to a number"
+            )
         if objective.total_correlation and (model.posterior, model.prior) != ("gaussian", "normal"):
             raise ValueError("objective.total_correlation needs posterior 'gaussian' and prior 'normal'")
         return self

@@ -77,6 +77,7 @@ APART = "objective.swap=0 objective.contrast_colour=0"
         ("model.colour_dim=0 objective.swap=0", "so set objective.contrast_colour to 0"),
         (f"{GREY} {APART}", "set objective.contrast_motif to 0"),
         *((f"objective.samples=2 model.posterior={q}", "objective.samples needs a density") for q in ("point", "vq")),
+        ("objective.samples=2", "set model.sigma to learned or to a number"),
         *(
             (f"objective.total_correlation=1 model.{other}", "objective.total_correlation needs posterior 'gaussian'")
             for other in ("posterior=full", "posterior=iaf", "posterior=point", "posterior=vq", "prior=mixture")
@@ -95,7 +96,7 @@ def test_settings_that_do_not_go_together_are_refused_in_a_sentence_naming_them(
     [
         f"{GREY} {APART} objective.contrast_motif=0",
         f"model.posterior=vq model.colour_dim=0 {APART}",
-        "model.posterior=iaf model.prior=mixture objective.samples=5",
+        "model.posterior=iaf model.prior=mixture objective.samples=5 model.sigma=0.1",
         "model.prior=vamp model.levels=5",
         "model.binary=true model.likelihood=bernoulli",
     ],

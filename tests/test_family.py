@@ -38,7 +38,7 @@ VARIANTS = {
     "2 levels": "model.levels=2",
     "3 levels, vamp": "model.levels=3 model.prior=vamp model.components=4",
     "4 levels": "model.levels=4",
-    "5 levels, 3 samples": "model.levels=5 objective.samples=3",
+    "5 levels, 3 samples": "model.levels=5 objective.samples=3 model.sigma=learned",
     "conditional": "model.conditional=true",
     "conditional vq in half precision": "model.conditional=true model.posterior=vq train.precision=bf16",
     "no colour": NO_COLOUR,
@@ -50,7 +50,7 @@ VARIANTS = {
     "free bits": "objective.free_bits=0.5",
     "capacity": "objective.capacity=5",
     "cyclical": "objective.kl_cycles=3",
-    "samples": "objective.samples=3",
+    "samples": "objective.samples=3 model.sigma=learned",
     "total correlation": "objective.total_correlation=3",
 }
 TOLD = {  # what a variant is to say of itself in metrics.jsonl
