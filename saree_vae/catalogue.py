@@ -294,9 +294,9 @@ class Catalogue:
         places = np.flatnonzero(np.isin(loaded.items, items))
         places = places[np.argsort(loaded.items[places], kind="stable")]  # an item's vectors side by side
         ids, stored = loaded.ids[places], loaded.index.rows(loaded.ids[places])
-        half, total = self.motif_dim, sum(weights)
+        half, shares = self.motif_dim, loaded.index.shares(*weights)
         motif, colour = queries[:, :half] @ stored[:, :half].T, queries[:, half:] @ stored[:, half:].T  # (V, T)
-        scores = (weights[0] * motif + weights[1] * colour) / total
+        scores = shares[0] * motif + shares[1] * colour
         starts = np.flatnonzero(np.diff(loaded.items[places], prepend=-1))
         score, own = match(scores, starts, pairs), np.arange(len(queries))
         columns = np.split(np.arange(len(ids)), starts[1:])

@@ -76,7 +76,7 @@ class LatentIndex:
         Raises:
             SareeError: a wrong shape, weight or k, or a query that is not finite or not of unit halves.
         """
-        motif, colour = _shares(motif, colour)
+        motif, colour = self.shares(motif, colour)
         if k < 1:
             raise SareeError(f"k is {k}; ask for at least 1 neighbour")
         scaled = self._checked(queries, "query") * np.float32([motif] * self.motif_dim + [colour] * self.colour_dim)
@@ -87,6 +87,14 @@ class LatentIndex:
             scores[:, :found], ids[:, :found] = self._neighbours(scaled, found, among)
             scores[ids < 0] = -np.inf  # FAISS says -3.4e38 where `among` named rows that are not here
         return scores, ids
+
+    def shares(self, motif: float, colour: float) -> tuple[float, float]:
+        """How much each cosine counts, together 1; colour not at all where there is no colour half.
+
+        Raises:
+            SareeError: a weight is negative or not finite, or none is left.
+        """
+        return _shares(motif, colour if self.colour_dim else 0.0)
 
     def rows(self, ids: np.ndarray) -> np.ndarray:
         """The stored rows under these ids, (N, motif_dim + colour_dim); ids must be there."""

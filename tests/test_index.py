@@ -197,3 +197,14 @@ def test_the_gpu_path_gives_the_same_ids(monkeypatch):
     index.add(embeddings(1, seed=3), np.array([5]))
     assert index.search(embeddings(1, seed=3), 1)[1].tolist() == [[5]]
     assert len(copies) == 2
+
+
+def test_without_a_colour_half_the_weight_of_colour_counts_for_nothing():
+    index = LatentIndex(4, 0)
+    rows = unit(np.random.default_rng(0).standard_normal((3, 4)))
+    index.add(rows, np.arange(3))
+    scores, ids = index.search(rows, 1)
+    assert ids[:, 0].tolist() == [0, 1, 2]
+    np.testing.assert_allclose(scores[:, 0], 1, atol=1e-6)
+    with pytest.raises(SareeError, match="nor both be 0"):
+        index.search(rows, 1, motif=0)
