@@ -104,16 +104,8 @@ def train(
     if first:
         _claim(run, config, resume)
     material = _material(config, dataset, strict, opening, tell)
-    if config.model.conditional:
-        named = config.model.model_copy(update={"classes": tuple(sorted({c for c in material.clusters if c}))})
-        config = config.model_copy(update={"model": named})
-    torch.manual_seed(settings.seed)
-    state_file = run / "last" / "state.safetensors"
-    start = config.model.model_copy(update={"pretrained": False}) if state_file.exists() else config.model
-    model = VAE(start).to(memory_format=torch.channels_last)
-    if config.model.encoder == "mlp":
-        mean = material.images.mean(0).round().astype(np.uint8)
-        model.centre(to_tensor(shrunk(mean[None], config.model.image_size), channels=config.model.channels)[0])
+    config = _with_classes(config, material)
+    model = _fresh_model(config, material, run).to(memory_format=torch.channels_last)
     adam = torch.optim.AdamW(_groups(model, settings.weight_decay), lr=settings.learning_rate)
     stepper, optimizer = fabric.setup(model, adam)
     plan = Plan(len(material.images), settings, fabric.global_rank, fabric.world_size)
@@ -542,8 +534,29 @@ def _material(
     return Material(training.images, clusters, pieces, chosen)
 
 
+def _with_classes(config: Config, material: Material) -> Config:
+    """The same with the clusters that a conditional model is to know."""
+    if not config.model.conditional:
+        return config
+    named = config.model.model_copy(update={"classes": tuple(sorted({c for c in material.clusters if c}))})
+    return config.model_copy(update={"model": named})
+
+
+def _fresh_model(config: Config, material: Material, run: Path) -> VAE:
+    """A model at its start; weights of others are not fetched again for a run that has its own."""
+    torch.manual_seed(config.train.seed)
+    resumed = (run / "last" / "state.safetensors").exists()
+    model = VAE(config.model.model_copy(update={"pretrained": False}) if resumed else config.model)
+    if config.model.encoder == "mlp":
+        mean = material.images.mean(0).round().astype(np.uint8)
+        model.centre(to_tensor(shrunk(mean[None], config.model.image_size), channels=config.model.channels)[0])
+    return model
+
+
 def _nothing_to_learn(config: Config, items: Sequence[data.Item]) -> Iterator[str]:
     clusters = {item.cluster for item in items if item.cluster}
+    if config.model.conditional and not clusters:
+        yield "model.conditional: no training picture names a cluster, so there is none that one could draw as"
     if config.objective.labels and len(clusters) < 2:
         yield "objective.labels: the training pictures do not name two clusters, so there are no labels to learn from"
     pieces = [item.item_id for item in items if item.item_id]
