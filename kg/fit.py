@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import networkx as nx
 import numpy as np
@@ -70,12 +71,68 @@ def fit(
         SareeError: labels the graph does not know, fewer than two clusters, or latents that are not finite.
     """
     require_finite(latents)
-    starts = latents.starts
-    keys = [latents.keys[start] for start in starts]
+    task = _task(latents, labels, splits, graph, by_graph, skip_unknown, tell)
+    about, classes = task.about, len(task.ids)
+    if unlabelled is None:
+        unlabelled = (task.train & task.named).sum() < FEW * classes
+    learning = task.train if unlabelled else task.train & (task.owner >= 0)
+    taught = _taught(latents, task.owner, learning, task.shows, classes)
+    held = np.random.default_rng(seed).permutation(classes)[::HELD_OUT] if classes >= CLUSTERS and by_graph else []
+    count = _counter(progress, _steps(taught) * (2 if len(held) else 1))
+    offset = 0.0
+    if len(held):
+        others = task.val & task.named & ~np.isin(task.owner, held)
+        asked = np.flatnonzero((task.train & np.isin(task.owner, held)) | others)
+        trial = _train(_without(taught, held), about, classes, seed, by_graph, count)
+        offset = _offset(trial, about, latents.of(asked), task.owner[asked], held)
+    whole, pieces = embedded(latents), np.flatnonzero(task.train & task.named)
+    head = Head(
+        network=_train(taught, about, classes, seed, by_graph, count),
+        knowledge=about,
+        model=model,
+        motif_dim=latents.motif_dim,
+        crops=crops,
+        counts=tuple(np.bincount(task.owner[pieces], minlength=classes).tolist()),
+        votes=0.0,
+        temperature=1.0,
+        offset=offset,
+        checked=np.zeros((0, 2), np.float32),
+        keys=tuple(task.keys[i] for i in pieces),
+        owners=task.owner[pieces],
+        pieces=whole[pieces],
+        lonely=-1.0,
+    )
+    asked = np.flatnonzero(task.val & task.named)
+    return _checked(head, latents.of(asked), task.owner[asked], whole[asked], tell)
+
+
+class _Task(NamedTuple):
+    """What the labels ask a head to learn."""
+
+    ids: list[str]  # clusters that pictures are shown of, K
+    about: Knowledge  # of these, and of those never shown
+    shows: np.ndarray  # attributes of the K clusters, then of the controls
+    keys: list[str]  # of the N pictures
+    owner: np.ndarray  # (N,) row of `shows`; -1 where there is no label
+    named: np.ndarray  # (N,) whether that is one of the clusters
+    train: np.ndarray  # (N,) whether in this split
+    val: np.ndarray
+
+
+def _task(
+    latents: Latents,
+    labels: Mapping[str, str | None],
+    splits: Mapping[str, str],
+    graph: nx.MultiDiGraph,
+    by_graph: bool,
+    skip_unknown: bool,
+    tell: Callable[[str], None],
+) -> _Task:
+    keys = [latents.keys[start] for start in latents.starts]
     split = np.array([splits[key] for key in keys])
     meant, controls = _resolved(graph, labels, skip_unknown, tell)
-    named = np.array([meant.get(labels.get(key) or "", "") for key in keys], dtype=str)
-    ids = sorted(set(named[split == "train"].tolist()) - {"", *controls})
+    names = np.array([meant.get(labels.get(key) or "", "") for key in keys], dtype=str)
+    ids = sorted(set(names[split == "train"].tolist()) - {"", *controls})
     if len(ids) < 2:
         what = f"only {ids[0]}" if ids else "none"
         raise SareeError(f"a head needs pictures of two clusters or more in the train split; the labels name {what}")
@@ -84,37 +141,9 @@ def fit(
     if not by_graph:
         about = replace(about, shows=np.zeros_like(about.shows), vectors=np.zeros_like(about.vectors))
     number = {name: at for at, name in enumerate([*ids, *controls])}
-    owner = np.array([number.get(name, -1) for name in named])
-    shown_one, train, val = (owner >= 0) & (owner < len(ids)), split == "train", split == "val"
-    if unlabelled is None:
-        unlabelled = (train & shown_one).sum() < FEW * len(ids)
-    taught = _taught(latents, owner, train if unlabelled else train & (owner >= 0), np.stack(shows), len(ids))
-    held = np.random.default_rng(seed).permutation(len(ids))[::HELD_OUT] if len(ids) >= CLUSTERS and by_graph else []
-    count = _counter(progress, _steps(taught) * (2 if len(held) else 1))
-    offset = 0.0
-    if len(held):
-        asked = np.flatnonzero((train & np.isin(owner, held)) | (val & shown_one & ~np.isin(owner, held)))
-        trial = _train(_without(taught, held), about, len(ids), seed, by_graph, count)
-        offset = _offset(trial, about, latents.of(asked), owner[asked], held)
-    whole, pieces = embedded(latents), np.flatnonzero(train & shown_one)
-    head = Head(
-        network=_train(taught, about, len(ids), seed, by_graph, count),
-        knowledge=about,
-        model=model,
-        motif_dim=latents.motif_dim,
-        crops=crops,
-        counts=tuple(np.bincount(owner[pieces], minlength=len(ids)).tolist()),
-        votes=0.0,
-        temperature=1.0,
-        offset=offset,
-        checked=np.zeros((0, 2), np.float32),
-        keys=tuple(keys[i] for i in pieces),
-        owners=owner[pieces],
-        pieces=whole[pieces],
-        lonely=-1.0,
-    )
-    asked = np.flatnonzero(val & shown_one)
-    return _checked(head, latents.of(asked), owner[asked], whole[asked], tell)
+    owner = np.array([number.get(name, -1) for name in names])
+    named = (owner >= 0) & (owner < len(ids))
+    return _Task(ids, about, np.stack(shows), keys, owner, named, split == "train", split == "val")
 
 
 def _resolved(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
@@ -62,6 +64,17 @@ def tiny_run(cloth: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     run = tmp_path_factory.mktemp("runs") / "tiny"
     return train.train(config.load("tiny"), data.read_data(cloth), run, tell=lambda _: None)
+
+
+@contextmanager
+def head_steps(count: int) -> Iterator[None]:
+    """Heads learn for so many steps."""
+    import kg.fit
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(kg.fit, "STEPS", count)
+        patch.setattr(kg.fit, "FEWEST_STEPS", count)
+        yield
 
 
 @pytest.fixture

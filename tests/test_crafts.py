@@ -9,16 +9,14 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from conftest import paint
+from conftest import head_steps, paint
 from test_cli import refused
 from test_kg_schema import plant
 from typer.testing import CliRunner, Result
 
-import kg.fit
 from apps import cli
 from kg import load_graph, schema
 from kg.graph import resolve
@@ -41,18 +39,10 @@ def told(result: Result) -> str:
     return "\n".join(line for line in result.stderr.splitlines() if "━" not in line)
 
 
-@contextmanager
-def steps(count: int) -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(kg.fit, "STEPS", count)
-        patch.setattr(kg.fit, "FEWEST_STEPS", count)
-        yield
-
-
 @pytest.fixture(scope="module", autouse=True)
 def quick() -> Iterator[None]:
     """Most tests do not mind what is learnt."""
-    with steps(20):
+    with head_steps(20):
         yield
 
 
@@ -75,7 +65,7 @@ def manifest(folder: Path, crafts: dict[str, str]) -> Path:
 @pytest.fixture(scope="module")
 def fitting(tiny_run, named, tmp_path_factory) -> tuple[Path, Result]:
     out = tmp_path_factory.mktemp("heads") / "head"
-    with steps(200):
+    with head_steps(200):
         return out, run("fit-head", tiny_run, "--data", named, "--out", out, "--crops", 0)
 
 
@@ -114,7 +104,7 @@ def test_a_head_carries_its_model_and_names_what_it_knows(fitting, tiny_run):
 def test_a_head_fitted_again_takes_the_place_of_the_old_one_and_of_its_model(tiny_run, named, head, cloth, tmp_path):
     again = Path(shutil.copytree(head, tmp_path / "head"))
     (again / "model/model.safetensors").write_bytes(b"of a model that was there before")
-    with steps(200):
+    with head_steps(200):
         run("fit-head", tiny_run, "--data", named, "--out", again, "--crops", 0)
     picture = cloth / "dots/1_0.png"
     once, twice = (json.loads(run("predict", one, picture, "--json").stdout) for one in (head, again))

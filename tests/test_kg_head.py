@@ -8,7 +8,6 @@ import math
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -19,6 +18,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from conftest import head_steps
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom, norm
@@ -101,25 +101,17 @@ def recall(head: Head, latents: Latents, name: str) -> float:
     return float((head.log_probabilities(latents)[own].argmax(1) == head.shown.index(name)).mean())
 
 
-@contextmanager
-def steps(count: int) -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(kg.fit, "STEPS", count)
-        patch.setattr(kg.fit, "FEWEST_STEPS", count)
-        yield
-
-
 @pytest.fixture(scope="module", autouse=True)
 def quick() -> Iterator[None]:
     """A made-up world is learnt in a hundred steps."""
-    with steps(100):
+    with head_steps(100):
         yield
 
 
 @pytest.fixture
 def hasty() -> Iterator[None]:
     """Where it does not matter what is learnt."""
-    with steps(10):
+    with head_steps(10):
         yield
 
 
@@ -742,7 +734,7 @@ def named(graph: nx.MultiDiGraph, *names: str | None, **settings) -> Head:
     rows = {f"{i}/{j}": 3 * np.eye(8)[i] + 0.1 * draw.normal(size=8) for i in range(len(names)) for j in range(4)}
     labels = {key: names[int(key.partition("/")[0])] for key in rows}
     splits = {key: "val" if key.endswith("/3") else "train" for key in rows}
-    with steps(10):
+    with head_steps(10):
         return fit(made(rows), labels, splits, graph, model=MODEL, **{"unlabelled": False, **settings})
 
 
