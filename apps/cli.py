@@ -111,8 +111,15 @@ def train(
     data: DataOption,
     out: Annotated[Path, typer.Option(metavar="RUN", help="The run folder to write.")],
     config: Annotated[
-        str, typer.Option("--config", "-c", metavar="C", help="A YAML file, or textiles, quickstart, gpu, ...")
-    ] = "textiles",
+        str | None,
+        typer.Option(
+            "--config", "-c", metavar="C", help="A YAML file, or textiles (if not said), ladder, quickstart, gpu, ..."
+        ),
+    ] = None,
+    start: Annotated[
+        Path | None,
+        typer.Option("--from", metavar="RUN", help="Train this run's model further, by its settings if no --config."),
+    ] = None,
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="a.b=v", help="Override a setting; may be repeated.")
     ] = None,
@@ -124,17 +131,23 @@ def train(
     Labels are not used, unless you ask for it: --set objective.labels=true draws pictures of one cluster together,
     and --set objective.items=true photographs of one item.
 
+    With --from a model that was trained before learns on, here on your pictures: fewer epochs are enough, as in
+    --set train.epochs=10.
+
     Several processes: torchrun --standalone --nproc_per_node=2 -m apps.cli train ...
     """
+    from saree_vae import checkpoint
     from saree_vae import config as configs
     from saree_vae.data import read_data
     from saree_vae.train import train as learn
 
-    resolved = configs.load(config, settings or [])
+    first = checkpoint.load(start, "cpu") if start else None
+    resolved = configs.load(config or (start / "config.yaml" if start else "textiles"), settings or [])
     with bar("looking") as step:
         dataset = read_data(data, seed=resolved.train.seed, strict=strict, progress=step)
     with training_bar() as (opening, watch, tell):
-        run = learn(resolved, dataset, out, resume=resume, strict=strict, opening=opening, watch=watch, tell=tell)
+        told = {"opening": opening, "watch": watch, "tell": tell}
+        run = learn(resolved, dataset, out, start=first, resume=resume, strict=strict, **told)
     console().print(f"the model is in {run}; next: saree-vae index {run} --data {data} --out CATALOGUE")
 
 

@@ -61,10 +61,15 @@ def save_config(run: Path, settings: config.Config) -> None:
         temporary.write_text(config.save_text(settings), encoding="utf-8")
 
 
-def save_seen(run: Path, items: Sequence[Item]) -> None:
-    """Write `trained_on.txt`: which pictures the run trains on, so that none of them is ever measured on."""
+def save_seen(run: Path, items: Sequence[Item], before: frozenset[str] = frozenset()) -> None:
+    """Write `trained_on.txt`: which pictures the run trains on, so that none of them is ever measured on.
+
+    `before` are traces of those that its weights were trained on before, `Run.seen` of where they come from.
+    """
+    traces = dict.fromkeys([*map(_trace, items), *sorted(before)])
     with atomic_write(run / SEEN) as temporary:
-        temporary.write_text("".join(f"{_trace(item)}\n" for item in items), encoding="utf-8", errors="surrogateescape")
+        text = "".join(f"{trace}\n" for trace in traces)
+        temporary.write_text(text, encoding="utf-8", errors="surrogateescape")
 
 
 def load(run: str | Path, device: str = "auto") -> Run:

@@ -76,6 +76,7 @@ def train(
     dataset: data.DataSet | Arrays,
     run: str | Path,
     *,
+    start: Run | None = None,
     resume: bool = False,
     strict: bool = False,
     opening: Callable[[int, int], None] | None = None,
@@ -88,13 +89,15 @@ def train(
     and noise depend only on the seed and the step, so a resumed run ends where an uninterrupted one does.
 
     Args:
+        start: a run of the same model settings, whose weights are trained further.
         strict: stop at the first picture that cannot be read, instead of leaving it out and saying so.
         opening: called with (done, total) while the pictures are read.
         watch: called after every step by the first process.
         tell: takes warnings and remarks for people.
 
     Raises:
-        SareeError: the run folder is taken, too few pictures, a loss that is not finite or explodes, an interruption.
+        SareeError: the run folder is taken, the start's weights do not fit, too few pictures, a loss that is not finite
+            or explodes, an interruption.
     """
     run, settings = Path(run), config.train
     _keep_freed_memory()
@@ -105,16 +108,16 @@ def train(
         _claim(run, config, resume)
     material = _material(config, dataset, strict, opening, tell)
     config = _with_classes(config, material)
-    model = _fresh_model(config, material, run).to(memory_format=torch.channels_last)
+    model = _fresh_model(config, material, run, start).to(memory_format=torch.channels_last)
     adam = torch.optim.AdamW(_groups(model, settings.weight_decay), lr=settings.learning_rate)
     stepper, optimizer = fabric.setup(model, adam)
     plan = Plan(len(material.images), settings, fabric.global_rank, fabric.world_size)
-    state = State(run, config, f"{dataset.digest()}, {len(material.images)} readable", plan, model, adam)
+    state = State(run, config, f"{dataset.digest()}, {len(material.images)} readable", plan, model, adam, start)
     if resume:
         tell(state.restore())
     plan.start = state.step
     if first and isinstance(dataset, data.DataSet):
-        checkpoint.save_seen(run, dataset.of("train"))
+        checkpoint.save_seen(run, dataset.of("train"), start.seen if start else frozenset())
     log = Log(run, state.step)
     learn = Learner(config, fabric, stepper, optimizer, len(material.images))
     with _stop_signals() as stop:
@@ -269,7 +272,16 @@ def _refuse_broken(values: dict[str, float], state: State) -> None:
 class State:
     """All that changes while training: weights, their average, the optimizer, the step."""
 
-    def __init__(self, run: Path, config: Config, pictures: str, plan: Plan, model: VAE, adam: torch.optim.AdamW):
+    def __init__(
+        self,
+        run: Path,
+        config: Config,
+        pictures: str,
+        plan: Plan,
+        model: VAE,
+        adam: torch.optim.AdamW,
+        start: Run | None,
+    ):
         self.run, self.config, self.model, self.adam = run, config, model, adam
         self.step = 0
         self.average = checkpoint.weights_of(model)
@@ -279,6 +291,7 @@ class State:
             "data": pictures,
             "settings": config_text(config.model_copy(update={"train": settings})),
             "batch": f"{plan.batch} pictures by {plan.world} processes",
+            "start": start.fingerprint if start else "none",
         }
 
     def follow(self) -> None:
@@ -321,9 +334,8 @@ class State:
         for what, mine in self.same.items():
             theirs = about.get(what)
             # Settings that are newer than the run stood, unsaid, at their defaults.
-            if theirs != mine and not (
-                what == "settings" and theirs and config_of_text(theirs) == config_of_text(mine)
-            ):
+            newer = what == "settings" and theirs and config_of_text(theirs) == config_of_text(mine)
+            if theirs != mine and not newer and not (theirs is None and mine == "none"):
                 raise SareeError(
                     f"{self.run} was made with other {what}"
                     + (f" ({theirs}, now {mine})" if what == "batch" else "")
@@ -542,12 +554,19 @@ def _with_classes(config: Config, material: Material) -> Config:
     return config.model_copy(update={"model": named})
 
 
-def _fresh_model(config: Config, material: Material, run: Path) -> VAE:
+def _fresh_model(config: Config, material: Material, run: Path, start: Run | None) -> VAE:
     """A model at its start; weights of others are not fetched again for a run that has its own."""
     torch.manual_seed(config.train.seed)
-    resumed = (run / "last" / "state.safetensors").exists()
+    resumed = start is not None or (run / "last" / "state.safetensors").exists()
     model = VAE(config.model.model_copy(update={"pretrained": False}) if resumed else config.model)
-    if config.model.encoder == "mlp":
+    if start is not None:
+        try:
+            model.load_state_dict(start.model.state_dict())
+        except RuntimeError as error:
+            raise SareeError(
+                f"{start.path}: its weights do not fit these model settings ({str(error).splitlines()[1].strip()})"
+            ) from None
+    elif config.model.encoder == "mlp":
         mean = material.images.mean(0).round().astype(np.uint8)
         model.centre(to_tensor(shrunk(mean[None], config.model.image_size), channels=config.model.channels)[0])
     return model

@@ -249,6 +249,24 @@ def test_a_run_knows_which_pictures_it_was_trained_on(cloth, tiny_run):
     assert sum(map(run.trained_on, dataset.items)) == len(dataset.of("train"))
 
 
+def test_a_run_trained_further_starts_at_its_weights_and_remembers_what_these_were_trained_on(
+    cloth, tiny_run, tmp_path
+):
+    first = checkpoint.load(tiny_run)
+    run = fit(cloth, tmp_path / "further", "train.learning_rate=1e-12", "train.epochs=1", start=first)
+    for name, value in weights(run).items():
+        if name.endswith(("weight", "bias")):
+            torch.testing.assert_close(value, weights(tiny_run)[name], rtol=1e-4, atol=1e-6)
+    shutil.copytree(cloth, tmp_path / "others" / "more")
+    later = checkpoint.load(fit(tmp_path / "others", tmp_path / "later", "train.epochs=1", start=first))
+    assert all(map(later.trained_on, data.read_data(cloth).of("train")))
+    assert all(map(later.trained_on, data.read_data(tmp_path / "others").of("train")))
+    with pytest.raises(SareeError, match="made with other start"):
+        fit(tmp_path / "others", tmp_path / "later", "train.epochs=1", resume=True)
+    with pytest.raises(SareeError, match=r"weights do not fit these model settings \(size mismatch"):
+        fit(cloth, tmp_path / "wider", "model.motif_dim=20", start=first)
+
+
 def test_two_processes_train_one_model(cloth, tmp_path):
     run = tmp_path / "run"
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m", "apps.cli"]
