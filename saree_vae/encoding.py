@@ -97,16 +97,26 @@ def shrunk(images: np.ndarray, size: int) -> np.ndarray:
 
 
 @torch.inference_mode()
-def decode(run: Run, z: np.ndarray) -> np.ndarray:
-    """Mean images (N, S, S, C) uint8 of latents (N, D); lower latents are what is usual for these.
+def decode(run: Run, z: np.ndarray, detail_of: np.ndarray | None = None) -> np.ndarray:
+    """Mean images (N, S, S, C) uint8 of latents (N, D).
+
+    Args:
+        detail_of: N pictures as for `encode`, whose lower latents are taken; without, what is usual for these latents.
 
     Raises:
         SareeError: the model draws from a map of codes.
     """
     if run.config.model.posterior == "vq":
         raise SareeError(f"{run.path} is a VQ-VAE: it draws from a map of codes, not from a latent; redraw pictures")
-    parts = torch.from_numpy(np.ascontiguousarray(z)).split(BATCH)
-    return np.concatenate([to_images(run.model.decode(part.to(run.device))) for part in parts])
+    size, channels = run.config.model.image_size, run.config.model.channels
+    drawn = []
+    for start in range(0, len(z), BATCH):
+        rows = slice(start, start + BATCH)
+        part, lower = torch.from_numpy(np.ascontiguousarray(z[rows])).to(run.device), ()
+        if detail_of is not None and run.config.model.levels > 1:
+            lower = run.model.look(to_tensor(shrunk(detail_of[rows], size), run.device, channels)).detail
+        drawn.append(to_images(run.model.decode(part, detail=lower)))
+    return np.concatenate(drawn)
 
 
 @torch.inference_mode()

@@ -173,8 +173,13 @@ class VAE(nn.Module):
         parts = self.posterior(self.look(x, detail=False)).values()
         return Normal(torch.cat([q.mu for q in parts], 1), torch.cat([q.sigma for q in parts], 1))
 
-    def decode(self, z: Tensor, classes: Tensor | None = None) -> Tensor:
-        """The mean of p(x|z), (B, C, S, S) in [0, 1]; lower latents are the means of their priors.
+    def decode(self, z: Tensor, classes: Tensor | None = None, detail: Sequence[Tensor] = ()) -> Tensor:
+        """The mean of p(x|z), (B, C, S, S) in [0, 1].
+
+        Args:
+            z: (B, D), motif first.
+            classes: what to draw it as, for a conditional model; see `reconstruct`.
+            detail: of `look`: lower latents are what they are in those pictures; the means of their priors without.
 
         Raises:
             ValueError: the model draws from a map of codes, which `z` is not.
@@ -182,7 +187,7 @@ class VAE(nn.Module):
         if self.cfg.posterior == "vq":
             raise ValueError("a VQ-VAE draws from a map of codes, not from a latent vector; use `reconstruct`")
         motif, colour = z.split([self.cfg.motif_dim, self.cfg.colour_dim], dim=1)
-        return self._draw(motif, colour, (), {}, self._classes(classes, len(z))).mean
+        return self._draw(motif, colour, detail, {}, self._classes(classes, len(z))).mean
 
     def reconstruct(
         self,
