@@ -45,6 +45,11 @@ class Vamp(nn.Module):
         # Dim pictures with a little noise: where all are alike they would learn alike.
         self.raw = nn.Parameter(torch.randn(components, *picture) * 0.5 - 1.5)
 
+    @torch.no_grad()
+    def start_at(self, pictures: Tensor) -> None:
+        """Begin with pictures (K, C, S, S) in [0, 1] of the training set, which is far less to learn."""
+        self.raw.copy_(torch.logit(pictures, eps=0.02))
+
     @property
     def pictures(self) -> Tensor:
         """The learned pictures, (K, C, S, S) in [0, 1]."""

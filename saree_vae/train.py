@@ -566,9 +566,17 @@ def _fresh_model(config: Config, material: Material, run: Path, start: Run | Non
             raise SareeError(
                 f"{start.path}: its weights do not fit these model settings ({str(error).splitlines()[1].strip()})"
             ) from None
-    elif config.model.encoder == "mlp":
-        mean = material.images.mean(0).round().astype(np.uint8)
-        model.centre(to_tensor(shrunk(mean[None], config.model.image_size), channels=config.model.channels)[0])
+        return model
+
+    def seen(pictures: np.ndarray) -> Tensor:
+        return to_tensor(shrunk(pictures, config.model.image_size), channels=config.model.channels)
+
+    if config.model.encoder == "mlp":
+        model.centre(seen(material.images.mean(0, keepdims=True).round().astype(np.uint8))[0])
+    if config.model.prior == "vamp":
+        order = np.random.default_rng(config.train.seed).permutation(len(material.images))
+        for prior in model.priors.values():
+            prior.start_at(seen(material.images[np.sort(np.resize(order, config.model.components))]))
     return model
 
 

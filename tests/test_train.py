@@ -15,6 +15,7 @@ import torch
 from conftest import paint
 
 from saree_vae import checkpoint, config, data, train
+from saree_vae.encoding import shrunk, to_tensor
 from saree_vae.errors import SareeError
 from saree_vae.vae import VAE
 
@@ -348,6 +349,19 @@ def test_a_run_from_before_a_setting_was_known_goes_on(cloth, tiny_run, tmp_path
     for other in ("objective.kl_cycles=2", "model.posterior=full"):
         with pytest.raises(SareeError, match="other settings"):
             fit(cloth, run, other, resume=True)
+
+
+def test_the_pictures_of_a_vampprior_begin_as_different_training_pictures(cloth, tmp_path):
+    settings = ("model.prior=vamp", "model.components=4", "train.learning_rate=1e-12", "train.epochs=1")
+    run = checkpoint.load(fit(cloth, tmp_path / "run", *settings))
+    size = run.config.model.image_size
+    known = to_tensor(shrunk(data.load(data.read_data(cloth).of("train"), run.read_size).images, size)).clamp(
+        0.02, 0.98
+    )
+    for prior in run.model.priors.values():
+        apart = (prior.pictures[:, None] - known[None]).abs().amax((2, 3, 4))  # (K, N)
+        assert (apart.amin(1) < 1e-3).all()
+        assert len(set(apart.argmin(1).tolist())) == 4
 
 
 def test_labels_teach_without_any_other_contrast(cloth, tmp_path):
