@@ -62,6 +62,10 @@ class Setting:
     pythae: bool = False  # trained by pythae
 
 
+# What must pay from the start is given up before it is of use (Sonderby et al. 2016): without, a ladder is 5 nats worse
+# after 10 epochs, and flows gain nothing. One layer of independent normals is 0.7 better without after 30, so goes without.
+WARM_UP = ("objective.kl_warmup=0.4",)
+
 SETTINGS = (
     Setting("VAE, long", epochs=400, long=True),
     # With 50 draws a step takes eight times as long, so the first epochs are those with one.
@@ -73,8 +77,8 @@ SETTINGS = (
         start="VAE, long",
     ),
     Setting("VAE"),
-    Setting("IAF", ("model.posterior=iaf",)),
-    Setting("ladder of 2", ("model.levels=2", "model.level_dim=100")),
+    Setting("IAF", ("model.posterior=iaf", *WARM_UP)),
+    Setting("ladder of 2", ("model.levels=2", "model.level_dim=100", *WARM_UP)),
     Setting("VAE, fixed", fixed=True),
     Setting("pythae VAE, fixed", fixed=True, pythae=True),
     Setting("VampPrior, fixed", ("model.prior=vamp", "model.components=500"), fixed=True),
