@@ -63,7 +63,7 @@ class Setting:
 
 
 # What must pay from the start is given up before it is of use (Sonderby et al. 2016): without, a ladder is 5 nats worse
-# after 10 epochs, and flows gain nothing. One layer of independent normals is 0.7 better without after 30, so goes without.
+# after 10 epochs, and flows gain nothing. One layer of independent normals, after 30, is 0.7 better without.
 WARM_UP = ("objective.kl_warmup=0.4",)
 
 SETTINGS = (
