@@ -562,10 +562,10 @@ def _fresh_model(config: Config, material: Material, run: Path, start: Run | Non
     if start is not None:
         try:
             model.load_state_dict(start.model.state_dict())
-        except RuntimeError as error:
-            raise SareeError(
-                f"{start.path}: its weights do not fit these model settings ({str(error).splitlines()[1].strip()})"
-            ) from None
+        except RuntimeError:
+            was, now = start.config.model.model_dump(), config.model.model_dump()
+            other = ", ".join(f"{name} {was[name]}, not {now[name]}" for name in now if was[name] != now[name])
+            raise SareeError(f"{start.path}: its weights do not fit; it was made with {other}") from None
         return model
 
     def seen(pictures: np.ndarray) -> Tensor:

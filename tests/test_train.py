@@ -264,7 +264,7 @@ def test_a_run_trained_further_starts_at_its_weights_and_remembers_what_these_we
     assert all(map(later.trained_on, data.read_data(tmp_path / "others").of("train")))
     with pytest.raises(SareeError, match="made with other start"):
         fit(tmp_path / "others", tmp_path / "later", "train.epochs=1", resume=True)
-    with pytest.raises(SareeError, match=r"weights do not fit these model settings \(size mismatch"):
+    with pytest.raises(SareeError, match="weights do not fit; it was made with motif_dim 8, not 20$"):
         fit(cloth, tmp_path / "wider", "model.motif_dim=20", start=first)
 
 
