@@ -12,7 +12,7 @@ import typer
 
 from saree_vae.errors import SareeError
 
-from . import crafts, knowledge
+from . import crafts, interpolation, knowledge
 from .showing import (
     CatalogueArgument,
     CropsOption,
@@ -328,6 +328,7 @@ def evaluate(
 
 app.command()(crafts.fit_head)
 app.command()(crafts.predict)
+app.command()(interpolation.interpolate)
 
 
 def crops_asked(regions: bool, crops: int | None) -> int:

@@ -1,7 +1,7 @@
-"""What a decoder changes, carried over to the photograph itself, so that every thread of it stays.
+"""Changes that are known small and soft, carried over to the photograph itself, so that every thread of it stays.
 
-A decoder draws small and soft. Its two pictures of one photograph, before and after a change of the latent, tell how
-colours move; the photograph moves alike. Colours are compared and mixed in OKLab (Ottosson 2020), where equal steps
+A decoder's two pictures of one photograph, before and after a change of the latent, tell how colours move; or another
+photograph tells what they are to become. Colours are compared and mixed in OKLab (Ottosson 2020), where equal steps
 look equal: L in [0, 1], a and b in about [-0.4, 0.4].
 """
 
@@ -14,17 +14,21 @@ import numpy as np
 
 REACH = 8  # a window of the local fit reaches this part of the picture's side from its middle
 RIDGE = 0.06**2  # a colour that varies by less within a window, in OKLab, moves as the window's mean does
+# The same where the photograph itself is the guide. Lightness follows less closely: it carries the design.
+PALETTE_RIDGES = (0.08**2, 0.01**2, 0.01**2)
+TURNS = 30  # of the colour space; more change what is painted by 0.1 of 255 levels
+COARSER = 1 / 4  # of a detail's energy counts at the next finer scale; 0 embosses fine lines, 1 leaves ghosts
 COARSEST = 8  # pixels across which pictures are mixed, not chosen from
 FAINT = 1e-8  # energy of a detail, in OKLab squared, that nobody sees: below it, the weights decide
 
-_LMS_OF_RGB = np.float32(
+LMS_OF_RGB = np.float32(
     [
         [0.4122214708, 0.5363325363, 0.0514459929],
         [0.2119034982, 0.6806995451, 0.1073969566],
         [0.0883024619, 0.2817188376, 0.6299787005],
     ]
 )
-_LAB_OF_ROOTS = np.float32(
+LAB_OF_ROOTS = np.float32(
     [
         [0.2104542553, 0.7936177850, -0.0040720468],
         [1.9779984951, -2.4285922050, 0.4505937099],
@@ -37,12 +41,12 @@ def to_oklab(image: np.ndarray) -> np.ndarray:
     """(..., 3) sRGB uint8 -> OKLab, float32."""
     levels = np.arange(256) / 255
     linear = np.where(levels <= 0.04045, levels / 12.92, ((levels + 0.055) / 1.055) ** 2.4).astype(np.float32)
-    return np.cbrt(linear[image] @ _LMS_OF_RGB.T) @ _LAB_OF_ROOTS.T
+    return np.cbrt(linear[image] @ LMS_OF_RGB.T) @ LAB_OF_ROOTS.T
 
 
 def from_oklab(lab: np.ndarray) -> np.ndarray:
     """OKLab (..., 3) -> sRGB uint8; colours that no screen shows are clipped."""
-    linear = ((lab @ np.linalg.inv(_LAB_OF_ROOTS).T) ** 3 @ np.linalg.inv(_LMS_OF_RGB).T).clip(0, 1)
+    linear = ((lab @ np.linalg.inv(LAB_OF_ROOTS).T) ** 3 @ np.linalg.inv(LMS_OF_RGB).T).clip(0, 1)
     srgb = np.where(linear <= 0.0031308, linear * 12.92, 1.055 * linear ** (1 / 2.4) - 0.055)
     return (255 * srgb).round().astype(np.uint8)
 
@@ -59,27 +63,37 @@ def recoloured(picture: np.ndarray, before: np.ndarray, after: np.ndarray) -> np
         before, after: (S, S, 3) uint8, what the decoder draws of it, and of the changed latent.
     """
     guide = to_oklab(before)
-    slope, offset = _local_fit(guide, to_oklab(after) - guide)
-    lab, size = to_oklab(picture), picture.shape[1::-1]
-    change = sum(_large(slope[..., channel], size) * lab[..., channel, None] for channel in range(3))
-    return from_oklab(lab + change + _large(offset, size))
+    return _carried(picture, guide, to_oklab(after) - guide, (RIDGE,) * 3)
 
 
-def detail(picture: np.ndarray, drawing: np.ndarray) -> np.ndarray:
-    """What a drawing (S, S, 3) uint8 lacks of its photograph (H, W, 3) uint8, in OKLab, (H, W, 3)."""
-    return to_oklab(picture) - _large(to_oklab(drawing), picture.shape[1::-1])
+def palette_change(picture: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """By what each place of a small picture (S, S, 3) uint8 changes to have the colours of another, (S, S, 3) in OKLab.
 
-
-def with_detail(drawing: np.ndarray, details: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """A drawing (S, S, 3) uint8 with details (N, H, W, 3) of N photographs added, (H, W, 3) uint8.
-
-    `weights` (N,) are scaled to squares that sum to 1: details of different photographs are as good as independent, so
-    their mixture is as strong as each, where weights that sum to 1 would blur it.
+    As much of the picture takes each colour as of the other has it, and colours move as little as may be: optimal
+    transport, by turns of the colour space that are each matched axis by axis (Pitie et al. 2007). Equal places get
+    different changes where the other has more colours; `repainted` evens that out.
     """
-    weights = np.asarray(weights, np.float32)
-    weights = weights / np.sqrt(np.square(weights).sum())
-    size = details.shape[2:0:-1]
-    return from_oklab(_large(to_oklab(drawing), size) + np.tensordot(weights, details, 1))
+    random = np.random.default_rng(0)
+    before, goal = (to_oklab(part).reshape(-1, 3) for part in (picture, other))
+    now = before
+    for _ in range(TURNS):
+        turn = np.linalg.qr(random.normal(size=(3, 3)))[0].astype(np.float32)
+        now = now + random.normal(0, 1e-4, now.shape).astype(np.float32)  # equal colours in any order, not by rows
+        turned, wanted = now @ turn, np.sort(goal @ turn, axis=0)
+        np.put_along_axis(turned, turned.argsort(axis=0), wanted, axis=0)
+        now = turned @ turn.T
+    return (now - before).reshape(picture.shape)
+
+
+def repainted(picture: np.ndarray, change: np.ndarray) -> np.ndarray:
+    """The photograph (H, W, 3) uint8 with its colours changed by what is known of it in small, (S, S, 3) in OKLab.
+
+    As `recoloured`, but the photograph is its own guide.
+    """
+    if not change.any():
+        return picture
+    guide = cv2.resize(picture, change.shape[1::-1], interpolation=cv2.INTER_AREA)
+    return _carried(picture, to_oklab(guide), change, PALETTE_RIDGES)
 
 
 def fused(pictures: np.ndarray, weights: np.ndarray, shift: np.ndarray | None = None) -> np.ndarray:
@@ -101,8 +115,14 @@ def fused(pictures: np.ndarray, weights: np.ndarray, shift: np.ndarray | None = 
 def _laid_into_each_other(labs: Sequence[np.ndarray], weights: np.ndarray) -> np.ndarray:
     bands = [_bands(lab) for lab in labs]
     lab = np.tensordot(weights, np.stack([levels.pop() for levels in bands]), 1)
+    energies = [np.zeros((1, 1), np.float32)] * len(labs)
     for alike in zip(*(reversed(levels) for levels in bands), strict=True):
-        lab = cv2.pyrUp(lab, dstsize=alike[0].shape[1::-1]) + _strongest(alike, weights)
+        size = alike[0].shape[1::-1]
+        energies = [COARSER * _large(was, size) + _energy(band) for was, band in zip(energies, alike, strict=True)]
+        shares = _shares(energies, weights)
+        lab = cv2.pyrUp(lab, dstsize=size) + sum(
+            share[..., None] * band for share, band in zip(shares, alike, strict=True)
+        )
     return lab
 
 
@@ -116,17 +136,31 @@ def _bands(lab: np.ndarray) -> list[np.ndarray]:
     return [*found, lab]
 
 
-def _strongest(bands: Sequence[np.ndarray], weights: np.ndarray) -> np.ndarray:
-    energies = [cv2.GaussianBlur(np.square(band).sum(2), (0, 0), 2) + FAINT for band in bands]
+def _energy(band: np.ndarray) -> np.ndarray:
+    return cv2.GaussianBlur(np.square(band).sum(2), (0, 0), 1) + FAINT
+
+
+def _shares(energies: Sequence[np.ndarray], weights: np.ndarray) -> np.ndarray:
+    """How much of each picture a place takes, (N, h, w), together 1."""
     # By the root of its mean: a bold design comes before a faint one, but not all the way through.
     fair = [energy / np.sqrt(energy.mean()) for energy in energies]
-    shares = np.stack([(weight**2 * energy) ** 2 for weight, energy in zip(weights, fair, strict=True)])
-    shares /= shares.sum(0)
-    return sum(share[..., None] * band for share, band in zip(shares, bands, strict=True))
+    chances = np.stack([(weight * energy) ** 2 for weight, energy in zip(weights, fair, strict=True)])
+    return chances / chances.sum(0)
 
 
-def _local_fit(guide: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Slope (S, S, 3 of target, 3 of guide) and offset (S, S, 3) of target = slope guide + offset, window by window."""
+def _carried(picture: np.ndarray, guide: np.ndarray, change: np.ndarray, ridges: Sequence[float]) -> np.ndarray:
+    """The photograph changed as its guide (S, S, 3) is by `change` (S, S, 3), both in OKLab."""
+    slope, offset = _local_fit(guide, change, ridges)
+    lab, size = to_oklab(picture), picture.shape[1::-1]
+    moved = sum(_large(slope[..., channel], size) * lab[..., channel, None] for channel in range(3))
+    return from_oklab(lab + moved + _large(offset, size))
+
+
+def _local_fit(guide: np.ndarray, target: np.ndarray, ridges: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
+    """Slope (S, S, 3 of target, 3 of guide) and offset (S, S, 3) of target = slope guide + offset, window by window.
+
+    `ridges`: of each channel of the target.
+    """
     side = 2 * (guide.shape[0] // REACH) + 1
 
     def mean(values: np.ndarray) -> np.ndarray:
@@ -137,7 +171,8 @@ def _local_fit(guide: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.nd
     middle, goal = mean(guide), mean(target)
     spread = mean(guide[..., :, None] * guide[..., None, :]) - middle[..., :, None] * middle[..., None, :]
     together = mean(target[..., :, None] * guide[..., None, :]) - goal[..., :, None] * middle[..., None, :]
-    slope = together @ np.linalg.inv(spread + RIDGE * np.eye(3, dtype=np.float32))
+    stiff = np.float32(ridges)[:, None, None] * np.eye(3, dtype=np.float32)  # one for each channel of the target
+    slope = np.linalg.solve(spread[..., None, :, :] + stiff, together[..., None])[..., 0]
     return mean(slope), mean(goal - (slope @ middle[..., None])[..., 0])
 
 
