@@ -16,7 +16,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from PIL import Image
@@ -46,6 +46,11 @@ class Item:
     source: str | None = None
     view: str | None = None
     metadata: dict[str, str] = field(default_factory=dict)  # all other columns of the manifest
+
+    @property
+    def made_from(self) -> str | None:
+        """Of a variant, the key of the picture that it was made from: it may be learned from, and nothing else."""
+        return self.metadata.get("made_from") or None
 
 
 @dataclass(frozen=True)
@@ -97,10 +102,14 @@ def read_data(where: str | Path, *, seed: int = 0, strict: bool = False, progres
         progress: called with (done, total) while pictures are opened.
 
     Raises:
-        SareeError: the manifest is malformed, or no picture is left.
+        SareeError: the manifest is malformed, a variant is on another side than train, or no picture is left.
         ImageError: `strict`, and a picture is missing, named twice or unreadable.
     """
     root, items, bad = _listed(Path(where))
+    astray = _astray(items)
+    if astray:
+        key, why = next(iter(astray.items()))
+        raise SareeError(f"{where}: {key} is a variant, which only the train split may hold, but {why}")
     if strict and bad:
         raise ImageError(str(root / bad[0].key), bad[0].reason)
     if not all(item.split for item in items):
@@ -185,6 +194,8 @@ class Check:
     near_duplicates: tuple[tuple[str, ...], ...]
     tiny: dict[str, list[int]]  # key -> width, height
     lonely: tuple[str, ...]  # clusters with a single picture
+    variants: int  # of the pictures
+    astray: dict[str, str]  # variants that no other command takes: key -> why
 
     def to_dict(self) -> dict:
         """Everything, ready for JSON."""
@@ -223,7 +234,21 @@ def check(where: str | Path, *, progress: Progress | None = None) -> Check:
         near_duplicates=_keys(items, [group for group in _members(near) if len({exact[i] for i in group}) > 1]),
         tiny={item.key: list(look.size) for item, look in zip(items, looks, strict=True) if min(look.size) < TINY},
         lonely=tuple(sorted(name for name, count in clusters.items() if name and count == 1)),
+        variants=sum(item.made_from is not None for item in items),
+        astray=_astray(items),
     )
+
+
+def _astray(items: Iterable[Item]) -> dict[str, str]:
+    """Variants outside of the train split, or made from a picture outside of it, and why they may not be there."""
+    split = {item.key: item.split for item in items}
+    why = {}
+    for item in items:
+        if item.made_from and item.split not in ("", "train"):
+            why[item.key] = f"its split is {item.split}"
+        elif item.made_from and split.get(item.made_from, "") not in ("", "train"):
+            why[item.key] = f"{item.made_from}, which it was made from, is in {split[item.made_from]}"
+    return why
 
 
 def _leaks(items: list[Item], exact: Sequence[int], near: Sequence[int]) -> tuple[Leak, ...]:
@@ -269,6 +294,8 @@ def _summary(found: Check) -> list[str]:
         named = ", ".join(f"{name} {count:,}" for name, count in list(classes.items())[:SHOWN])
         more = f" ... and {len(classes) - SHOWN:,} more" if len(classes) > SHOWN else ""
         lines.append(f"  classes: {len(classes):,} ({named}{more}); without a class: {found.clusters.get('', 0):,}")
+    if found.variants:
+        lines.append(f"  variants, only to learn from: {found.variants:,}")
     if found.sizes:
         lines.append("  sizes: " + ", ".join(f"{name} {w} x {h}" for name, (w, h) in found.sizes.items()))
     return lines
@@ -282,6 +309,9 @@ def _findings(found: Check) -> list[str]:
         "unreadable, left out": [f"{bad.key}: {bad.reason}" for bad in found.unreadable],
         "leaks: the same thing on several splits, so test figures look too good": [
             f"{leak.why}: {_by(leak.splits)}" for leak in found.leaks
+        ],
+        "variants astray; nothing else reads this data set until they are in train": [
+            f"{key}: {why}" for key, why in found.astray.items()
         ],
         "copies of one picture under several classes": [labels(group) for group in found.disagreements],
         "groups of identical files": [_some(group) for group in found.duplicates],
@@ -323,7 +353,7 @@ def _listed(where: Path) -> tuple[Path, list[Item], list[Bad]]:
     return _from_manifest(where)
 
 
-OURS = {"model.safetensors", "catalogue.json"}  # files that mark a run or a catalogue
+OURS = {"model.safetensors", "catalogue.json", "augment.json"}  # files that mark a run, a catalogue, variants
 
 
 def _from_folder(root: Path) -> tuple[Path, list[Item], list[Bad]]:
@@ -375,6 +405,7 @@ def _from_manifest(manifest: Path) -> tuple[Path, list[Item], list[Bad]]:
             continue
         known = {name: cells.get(name) or None for name in ("cluster", "item_id", "source", "view")}
         other = {name: cell for name, cell in cells.items() if name not in KNOWN_COLUMNS}
+        split = split or ("train" if other.get("made_from") else "")
         items.append(Item(key, path, split=split, metadata=other, **known))
     if not items and not bad:
         raise SareeError(f"{manifest}: no rows below the header")
@@ -567,13 +598,36 @@ def _look(path: Path) -> _Look:
 
 @lru_cache(maxsize=50_000)  # about 50 MB; quickstart lists a data set and then looks it over
 def _look_once(path: Path, size: int, mtime: int) -> _Look:
-    picture = Image.fromarray(read_image(path, min_side=LOOK))
+    traits = _traits(read_image(path, min_side=LOOK))
+    return _Look(hashlib.sha256(path.read_bytes()).hexdigest(), image_size(path), *traits)
+
+
+class Looks(NamedTuple):
+    """What near-duplicates are told by, of N pictures."""
+
+    shape: np.ndarray  # (N, 255) int8
+    colour: np.ndarray  # (N, 192) uint8
+
+    @staticmethod
+    def of(images: Iterable[np.ndarray]) -> Looks:
+        """Of pictures (H, W, 3) uint8, at least one."""
+        return Looks(*map(np.stack, zip(*map(_traits, images), strict=True)))
+
+    def near(self, others: Looks) -> np.ndarray:
+        """Which of these are near-duplicates of which others, (N, M) bool."""
+        agree = self.shape.astype(np.float32) @ others.shape.astype(np.float32).T
+        apart = [np.square(others.colour - one).mean(1) for one in self.colour.astype(np.float32)]
+        return (agree >= self.shape.shape[1] - 2 * SHAPE) & (np.sqrt(apart) <= COLOUR)
+
+
+def _traits(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Shape and colour of a picture (H, W, 3) uint8, as in `Looks`."""
+    picture = Image.fromarray(image)
     grey = np.asarray(picture.convert("L").resize((32, 32), Image.Resampling.BOX), np.float32)
     # Rounded, so that the noise of arithmetic does not decide the signs of a plain surface.
     waves = np.round(_COSINES @ grey @ _COSINES.T).ravel()[1:]  # (16 x 16 without the mean,)
     shape = np.where(waves > np.median(waves), 1, -1).astype(np.int8)
-    colour = np.asarray(picture.resize((8, 8), Image.Resampling.BOX)).ravel()
-    return _Look(hashlib.sha256(path.read_bytes()).hexdigest(), image_size(path), shape, colour)
+    return shape, np.asarray(picture.resize((8, 8), Image.Resampling.BOX)).ravel()
 
 
 # The 16 lowest waves of a discrete cosine transform of 32 values, (16, 32).

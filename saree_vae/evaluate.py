@@ -37,6 +37,7 @@ from .images import read_square
 from .latents import Latents, match, unit
 
 TASKS = ("retrieval", "views", "items", "exchange", "leakage", "likelihood")
+LONG = ("augment",)  # of `more`: only where named, not among all
 KS = (1, 5, 10)
 OURS = ("motif and colour", "motif", "colour")
 PCA = "PCA of pixels"  # which, unlike the other baselines, must see the training pictures first
@@ -82,7 +83,7 @@ def evaluate(
     Args:
         run: as `checkpoint.load` gives it.
         dataset: as `data.read_data` gives it.
-        tasks: some of TASKS and of `more`, or "all".
+        tasks: some of TASKS and of `more`, or "all", which is all but LONG.
         seed: of the views, the pairs, the sampled latents and the bootstrap.
         samples: draws of z a picture for the importance-weighted bound of the task likelihood.
         progress: called with (what, done, total).
@@ -102,12 +103,14 @@ def evaluate(
         raise SareeError(f"'{unknown[0]}' is not a task; known: {', '.join(known)}, all")
     if device is not None:
         run.model.to(device)
+    variants = sum(item.made_from is not None for item in dataset.items)
+    dataset = _without_variants(dataset)
     dataset, seen = _without_seen(run, dataset)
     bench = _Bench(run, dataset, seed, progress or (lambda what, done, total: None), beside or {}, samples)
     own = (_retrieval, _views, _items, _exchange, _leakage, _likelihood)
     measure = dict(zip(TASKS, own, strict=True))
     measure |= {name: lambda bench, task=task: task(bench.dataset) for name, task in (more or {}).items()}
-    chosen = [task for task in known if "all" in tasks or task in tasks]
+    chosen = [task for task in known if task in tasks or ("all" in tasks and task not in LONG)]
     measured = {task: _no_test(dataset) or measure[task](bench) for task in chosen}
     return {
         "run": {
@@ -122,6 +125,7 @@ def evaluate(
             "pictures": dict(Counter(item.split for item in dataset.items)),
             "unreadable": bench.unreadable,
             "seen": seen,
+            "variants": variants,
         },
         "seed": seed,
         "tasks": measured,
@@ -685,6 +689,11 @@ def _without_seen(run: Run, dataset: DataSet) -> tuple[DataSet, int]:
     return replace(dataset, items=tuple(moved)), count
 
 
+def _without_variants(dataset: DataSet) -> DataSet:
+    """Nothing is measured on variants, and nothing may be found among them."""
+    return replace(dataset, items=tuple(item for item in dataset.items if not item.made_from))
+
+
 def _no_test(dataset: DataSet) -> dict | None:
     return None if dataset.of("test") else {"skipped": "The data set has no test pictures."}
 
@@ -759,6 +768,8 @@ def _provenance(run: Run, results: dict) -> Iterator[str]:
         yield "* Photographs of the train split that share an item_id were drawn together in training (objective.items)"
     if about["seen"]:
         yield f"* {about['seen']} pictures of the test split had been trained on, and are not measured"
+    if about["variants"]:
+        yield f"* {about['variants']} variants of training pictures are left out"
     if about["unreadable"]:
         yield f"* {len(about['unreadable'])} files could not be read and are left out"
     yield f"* Evaluation seed {results['seed']}; {_code()}"

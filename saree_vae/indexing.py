@@ -28,11 +28,13 @@ BATCH = 64  # items in one transaction: what a kill can cost
 
 @dataclass(frozen=True)
 class Indexed:
-    """How many items were stored, how many were there already as they are, and what could not be read."""
+    """How many items were stored, how many were there already as they are, and what could not be read or is a variant:
+    nobody searches for what nobody wove."""
 
     stored: int
     unchanged: int
     bad: tuple[Bad, ...]
+    variants: int = 0
 
 
 def index(
@@ -49,13 +51,16 @@ def index(
     With `crops` each picture is stored as the whole and its regions, so many small ones at most (`regions.find`); an
     existing catalogue goes on as it was made.
 
-    A killed call loses at most the batch it was on; call again to go on. Nothing is removed.
+    A killed call loses at most the batch it was on; call again to go on. Nothing is removed. Variants are left out.
 
     Raises:
         SareeError: the folder holds something else or another model's catalogue, nothing is readable, or, with
             `strict`, a picture cannot be read.
     """
     folder = Path(folder)
+    items = [item for item in dataset.items if not item.made_from]
+    if not items:
+        raise SareeError(f"{dataset.root}: holds nothing but variants, which no catalogue takes")
     bad, stored, unchanged = list(dataset.bad), 0, 0
     widths = {"motif_dim": run.config.model.motif_dim, "colour_dim": run.config.model.colour_dim}
     LatentIndex(**widths)  # says now, not after minutes, where FAISS is missing
@@ -63,9 +68,9 @@ def index(
         keep_model(run, folder / MODEL)
         labels = catalogue.labels()
         # Where a label was corrected the picture counts as changed, whatever its file says.
-        same = {item.key for item in dataset.items if labels.get(item.key) == _labels(item)}
+        same = {item.key for item in items if labels.get(item.key) == _labels(item)}
         known = {key: sha256 for key, sha256 in catalogue.keys().items() if key in same}
-        for done, batch in _in_batches(dataset.items, run.read_size, catalogue.crops, known):
+        for done, batch in _in_batches(items, run.read_size, catalogue.crops, known):
             seen = [picture for picture in batch if isinstance(picture, _Picture)]
             bad += [picture for picture in batch if isinstance(picture, Bad)]
             if strict and bad:
@@ -76,13 +81,13 @@ def index(
                 catalogue.add(_entries(seen, latents))
             stored, unchanged = stored + len(seen), unchanged + batch.count(None)
             if progress:
-                progress(done, len(dataset.items))
+                progress(done, len(items))
         if not catalogue.keys():
             raise SareeError(
-                f"{dataset.root}: none of {len(dataset.items)} pictures could be read ({bad[0].key}: {bad[0].reason})"
+                f"{dataset.root}: none of {len(items)} pictures could be read ({bad[0].key}: {bad[0].reason})"
             )
         catalogue.reindex()
-    return Indexed(stored, unchanged, tuple(bad))
+    return Indexed(stored, unchanged, tuple(bad), len(dataset.items) - len(items))
 
 
 def open_catalogue(folder: str | Path, device: str = "auto") -> tuple[Catalogue, Run]:
