@@ -44,7 +44,7 @@ NEIGHBOURS = 5
 SHARE = 0.84  # of val; from the middle to there is one standard deviation of a normal
 SCENES = 0.5  # of the strangers that are made up; the others are cloths that something has happened to
 HOT = 0.999  # of the cells of usual pictures, the share that is colder than the top of the scale
-FILE = "anomaly.safetensors"
+FILE, FORMAT = "anomaly.safetensors", 1  # change the number with what is learnt or kept
 
 Progress = Callable[[str, int, int], object]
 
@@ -118,12 +118,15 @@ class AnomalyScorer:
                 f"{dataset.root}: {FEWEST} pictures of a train split are needed to tell what is usual; "
                 f"{len(images)} can be read"
             )
+        checked = _pictures(run, held, progress)
+        if not len(checked):
+            raise SareeError(f"{dataset.root}: none of the pictures that a threshold could be set on can be read")
         usual = _seen(run, images, progress)
         strange, where = _strangers(run, images, kinds, seed, progress)
         judge = learn(usual, strange, where, seed=seed, progress=progress)
-        about = {"notes": notes, "model": run.fingerprint, "data": dataset.digest(), "seed": seed}
+        about = {"format": FORMAT, "notes": notes, "model": run.fingerprint, "data": dataset.digest(), "seed": seed}
         scorer = AnomalyScorer(run, _whitened(usual.embedding), judge, about)
-        scorer._calibrate(_pictures(run, held, progress))
+        scorer._calibrate(checked)
         return scorer
 
     @staticmethod
@@ -153,10 +156,12 @@ class AnomalyScorer:
         """Read what `save` wrote.
 
         Raises:
-            SareeError: no such file, or one that belongs to another model.
+            SareeError: no such file, or one that belongs to another model or version.
         """
         tensors, metadata = load_tensors(Path(path))
         about = json.loads(metadata.get("about", "{}"))
+        if about.get("format") != FORMAT:
+            raise SareeError(f"{path}: was not written by this version of saree-vae; fit it again")
         if about.get("model") != run.fingerprint:
             raise SareeError(f"{path}: was fitted with another model than {run.path}; fit it again")
         weights = _below(tensors, "judge")
@@ -243,7 +248,8 @@ def outliers(
     of training pictures is told with a milder eye than of others.)
     """
     progress = progress or (lambda what, done, total: None)
-    known = [item.key for item in _sides(dataset, seed)[0]]
+    dataset = replace(dataset, items=tuple(item for item in dataset.items if item.made_from is None))
+    known = [item.key for item in dataset.of("train")]
     sides = [frozenset(known[start::2]) for start in (0, 1)]  # what the first learns from, the second judges
     scorers = [
         AnomalyScorer.fit(run, _without(dataset, sides[1 - side]), seed=seed, progress=progress) for side in (0, 1)

@@ -124,6 +124,8 @@ def test_a_scorer_that_is_read_back_says_the_same(scorer, loaded, tests, tmp_pat
     assert back.limit() == scorer.limit() and back.calibrated_on == 24
     with pytest.raises(SareeError, match="another model"):
         AnomalyScorer.load(tmp_path / "s.safetensors", replace(loaded, fingerprint="0" * 64))
+    with pytest.raises(SareeError, match="not written by this version"):
+        AnomalyScorer.load(loaded.path / "model.safetensors", loaded)
 
 
 def test_a_scorer_is_fitted_once_for_a_data_set_and_anew_for_another(own_run, loaded, many, monkeypatch):

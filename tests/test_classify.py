@@ -9,9 +9,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from conftest import GROUNDS, MARKS, paint
 
 from saree_vae import checkpoint, classify, data, evaluate, images, variants
-from tests.conftest import GROUNDS, MARKS, paint
 
 SMALL = {"sizes": (2,), "seeds": 2}
 

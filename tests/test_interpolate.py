@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import shutil
@@ -99,9 +100,9 @@ def test_the_ends_are_the_photographs_and_their_latents(run, pair):
     assert found.places == ("0%", "33%", "67%", "100%")
 
 
-def test_rounding_in_the_decoder_does_not_change_the_photographs_at_the_ends(run, pair, monkeypatch, noise):
-    drawn = interpolate._drawn
-    monkeypatch.setattr(interpolate, "_drawn", lambda *asked: drawn(*asked) + noise.integers(0, 2, dtype=np.uint8))
+def test_rounding_in_the_decoder_does_not_change_the_photographs_at_the_ends(run, pair, monkeypatch):
+    drawn, calls = interpolate._drawn, itertools.count()
+    monkeypatch.setattr(interpolate, "_drawn", lambda *asked: drawn(*asked) + np.uint8(next(calls)))
     found = interpolate.interpolate(run, pair, steps=2)
     np.testing.assert_array_equal(found.frames, pair)
     found = interpolate.moved(run, pair[0], np.ones(12, np.float32), steps=2)
@@ -336,6 +337,11 @@ def test_grey_models_and_ladders_draw_ways_too(tmp_path, ladder, pair):
         found = interpolate.interpolate(model, pair, along=along, steps=3)
         np.testing.assert_array_equal(found.frames[0], pair[0])
         assert np.isfinite(found.log_likelihood).all()
+
+
+def test_without_a_colour_half_the_design_takes_its_colours_along(tmp_path, pair):
+    found = interpolate.interpolate(untrained(tmp_path, colour_dim=0), pair, along="motif", steps=2)
+    np.testing.assert_array_equal(found.frames, pair)
 
 
 # --- what cannot be ---

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import MARKS, head_steps
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -377,3 +378,39 @@ def test_the_command_tells_what_was_kept_and_refused(tiny_run, cloth, tmp_path):
     assert document["kept"] == len(rows(tmp_path / "d2")) == document["asked"] - document["refused"].get("given up", 0)
     assert f"{document['kept']} variants, without the originals" in told.stderr
     assert all(f"refused {count}" in told.stderr for name, count in document["refused"].items() if name != "given up")
+
+
+def test_evaluate_says_where_there_is_too_little_to_measure_by(tiny_run, cloth):
+    told = runner.invoke(cli.app, ["evaluate", str(tiny_run), "--data", str(cloth), "--task", "augment"])
+    assert told.exit_code == 0, told.stderr
+    assert "### augment" in told.stdout and "Two classes with 20 training pictures" in told.stdout
+    unknown = runner.invoke(cli.app, ["evaluate", str(tiny_run), "--data", str(cloth), "--task", "aug"])
+    assert "augment" in str(unknown.exception)
+
+
+def test_a_head_judges_where_it_is_given_and_must_be_of_the_run(tiny_run, run, cloth, tmp_path, monkeypatch):
+    from apps.variants import by_head
+
+    with head_steps(20):
+        asked = ["fit-head", str(tiny_run), "--data", str(named(cloth, tmp_path)), "--out", str(tmp_path / "head")]
+        assert runner.invoke(cli.app, [*asked, "--crops", "0"]).exit_code == 0
+    evidence = by_head(tmp_path / "head", run)
+    picture = read_square(cloth / "dots/1_0.png", 96)
+    p = evidence([picture] * 3, ["paithani", "patola", "no craft of this name"])
+    assert 0 <= p[0] <= 1 and 0 <= p[1] <= 1 and p[0] != p[1] and p[2] == 1
+    with pytest.raises(SareeError, match="fit it again"):
+        by_head(tmp_path / "head", replace(run, fingerprint="f00"))
+
+
+def named(cloth: Path, tmp_path: Path) -> Path:
+    """The painted squares under names of crafts."""
+    copy, crafts = (
+        tmp_path / "crafts",
+        dict(zip(sorted(MARKS), ("paithani", "patola", "bandhani", "jamdani"), strict=True)),
+    )
+    shutil.copytree(cloth, copy)
+    text = (copy / "manifest.csv").read_text()
+    for mark, craft in crafts.items():
+        text = text.replace(f",{mark},", f",{craft},")
+    (copy / "manifest.csv").write_text(text)
+    return copy
