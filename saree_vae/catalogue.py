@@ -320,6 +320,37 @@ class Catalogue:
             raise SareeError(f"{self.folder} has no item {key!r}")
         return found[0]
 
+    def vectors(self, key: str) -> tuple[np.ndarray, list[Box]]:
+        """The posterior means (V, D) of one item, the whole picture first, and the part of it that each saw.
+
+        Raises:
+            SareeError: there is no such item.
+        """
+        with self._reading() as database:
+            rows = database.execute(
+                "SELECT mu, x0, y0, x1, y1 FROM vectors "
+                "WHERE item = (SELECT id FROM items WHERE key = ?) ORDER BY vectors.id",
+                [key],
+            ).fetchall()
+        if not rows:
+            raise SareeError(f"{self.folder} has no item {key!r}")
+        return self._array([row[0] for row in rows]), [row[1:] for row in rows]
+
+    def matching(self, where: str | Where) -> list[str]:
+        """Keys of the items that match, in the language of `where.py`, in order."""
+        where = parse(where) if isinstance(where, str) else where
+        with self._reading() as database:
+            known = None if set(where.columns) <= set(ITEM_COLUMNS) else self._metadata_columns(database)
+            condition, parameters = where.sql(known)
+            rows = database.execute(f"SELECT key FROM items WHERE {condition} ORDER BY key", parameters).fetchall()
+        return [key for (key,) in rows]
+
+    @property
+    def version(self) -> str:
+        """Names the present content; it changes with every change of it."""
+        with self._reading():
+            return self._stamp()
+
     def latents(self, *, regions: bool = False) -> tuple[tuple[str, ...], np.ndarray, np.ndarray]:
         """Keys, mu (N, D) and sigma (N, D) float32, ordered by key: each item's first vector, or with `regions` all."""
         chosen = "" if regions else "WHERE vectors.id = (SELECT min(id) FROM vectors WHERE item = items.id)"

@@ -106,7 +106,7 @@ def open_catalogue(folder: str | Path, device: str = "auto") -> tuple[Catalogue,
     return catalogue, run
 
 
-def embed(run: Run, paths: Sequence[str | Path], crops: int = 0) -> tuple[np.ndarray, list[regions.Box]]:
+def embed(run: Run, sources: Sequence[str | Path | bytes], crops: int = 0) -> tuple[np.ndarray, list[regions.Box]]:
     """One query for `Catalogue.search_one` from one or more pictures of a piece: embeddings (V, D) and V boxes.
 
     Whole pictures are averaged into one vector, each half of unit length again; with `crops` (those of the catalogue)
@@ -115,8 +115,8 @@ def embed(run: Run, paths: Sequence[str | Path], crops: int = 0) -> tuple[np.nda
     Raises:
         ImageError: a picture cannot be read.
     """
-    parts = [regions.read(path, run.read_size, crops) for path in paths]
-    names = [str(path) for path, part in zip(paths, parts, strict=True) for _ in part.boxes]
+    parts = [regions.read(source, run.read_size, crops) for source in sources]
+    names = [str(number) for number, part in enumerate(parts) for _ in part.boxes]
     latents = encode(run, np.concatenate([part.squares for part in parts]), names)
     if crops:
         return latents.embedding(), [box for part in parts for box in part.boxes]

@@ -179,8 +179,7 @@ def difference(catalogue: Catalogue, plus: str | Where, minus: str | Where | Non
     def mean(where: str | Where | None) -> np.ndarray:
         if where is None:
             return mu.mean(0)
-        [hits] = catalogue.search(np.zeros((1, mu.shape[1])), len(keys), where=where)
-        named = {hit.key for hit in hits}
+        named = set(catalogue.matching(where))
         if not named:
             raise SareeError(f"{catalogue.folder} has no item with {where if isinstance(where, str) else where.text}")
         return mu[[key in named for key in keys]].mean(0)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -22,6 +24,7 @@ hypothesis.settings.load_profile("plain")
 
 GROUNDS = ("#8c1c2b", "#1f4e79", "#e0a526", "#2f6b3a")
 MARKS = ("stripes", "checks", "dots", "diamonds")
+CRAFTS = dict(zip(MARKS, ("jamdani", "paithani", "patola", "bandhani"), strict=True))
 
 
 def paint(mark: str, ground: str, shift: int = 0, side: int = 96) -> Image.Image:
@@ -64,6 +67,46 @@ def tiny_run(cloth: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     run = tmp_path_factory.mktemp("runs") / "tiny"
     return train.train(config.load("tiny"), data.read_data(cloth), run, tell=lambda _: None)
+
+
+@pytest.fixture(scope="session")
+def shop(cloth: Path, tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a quickstart leaves: the folders data (the painted squares under names of crafts), catalogue, head, run."""
+    from typer.testing import CliRunner
+
+    from apps import cli
+
+    folder = tmp_path_factory.mktemp("shop")
+    shutil.copytree(cloth, folder / "data")
+    shutil.copytree(tiny_run, folder / "run")
+    manifest = folder / "data" / "manifest.csv"
+    text = manifest.read_text()
+    for mark, craft in CRAFTS.items():
+        text = text.replace(f",{mark},", f",{craft},")
+    manifest.write_text(text)
+    run, data = str(folder / "run"), ["--data", str(folder / "data")]
+    with head_steps(20):
+        for asked in (["index", run, *data, "--out", str(folder / "catalogue")],
+                      ["fit-head", run, *data, "--out", str(folder / "head"), "--crops", "0"]):  # fmt: skip
+            told = CliRunner().invoke(cli.app, asked)
+            assert told.exit_code == 0, told.stderr
+    return folder
+
+
+@pytest.fixture
+def front(shop: Path, monkeypatch: pytest.MonkeyPatch) -> Callable:
+    """Opens a page of the front end, on the shop unless told otherwise: front("search", catalogue=None) -> AppTest."""
+    from streamlit.testing.v1 import AppTest
+
+    def opened(name: str, *, query: dict | None = None, **changes):
+        settings = {part: str(shop / part) for part in ("catalogue", "head", "run")} | changes
+        monkeypatch.setenv("SAREE_VAE_APP", json.dumps({name: value for name, value in settings.items() if value}))
+        page = AppTest.from_string(f"from apps.web import {name}\n{name}.page()", default_timeout=60)
+        for key, value in (query or {}).items():
+            page.query_params[key] = value
+        return page.run()
+
+    return opened
 
 
 @contextmanager

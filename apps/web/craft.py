@@ -1,0 +1,5 @@
+from . import parts
+
+
+def page() -> None:
+    parts.title("Soon", "")

@@ -1,0 +1,43 @@
+"""The script that Streamlit runs; started by `saree-vae app`."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # no request to anybody
+
+import streamlit as st
+from PIL import Image
+
+from apps.web import between, craft, explore, record, search, variants
+from apps.web.store import settings
+
+
+def main() -> None:
+    st.set_page_config("saree-vae", _icon(), layout="wide", initial_sidebar_state="collapsed")
+    pages = [
+        st.Page(search.page, title="Search", icon=":material/search:", url_path="search", default=True),
+        st.Page(between.page, title="Interpolate", icon=":material/gradient:", url_path="interpolate"),
+        st.Page(craft.page, title="Craft cluster", icon=":material/account_tree:", url_path="craft"),
+        st.Page(variants.page, title="Variants", icon=":material/auto_awesome_mosaic:", url_path="variants"),
+        st.Page(explore.page, title="Explore", icon=":material/scatter_plot:", url_path="explore"),
+        st.Page(record.page, title="Run", icon=":material/monitoring:", url_path="run"),
+    ]
+    st.navigation(pages, position="top").run()
+    st.divider()
+    st.caption("saree-vae" + (" · may change what is stored" if settings().edit else ""))
+
+
+@st.cache_resource(show_spinner=False)
+def _icon() -> Image.Image:
+    """A plain weave, for the browser's tab: named icons would be fetched from elsewhere."""
+    warp, weft = (142, 43, 62), (217, 164, 65)
+    icon = Image.new("RGB", (32, 32), warp)
+    for row in range(4):
+        for column in range(4):
+            if (row + column) % 2:
+                icon.paste(weft, (8 * column, 8 * row, 8 * column + 8, 8 * row + 8))
+    return icon
+
+
+main()

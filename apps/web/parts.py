@@ -1,0 +1,179 @@
+"""Pieces of pages: how pictures come in, how pieces are shown, how trouble and waiting are told."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import streamlit as st
+
+from saree_vae.errors import SareeError
+from saree_vae.images import read_image, thumbnail
+
+from .store import Collection, Piece, collection
+
+LOOK = 512  # pixels: the shorter side of a picture that is looked at closely
+KINDS = ["jpg", "jpeg", "png", "webp", "tif", "tiff", "bmp", "gif", "avif", "heic"]
+PAGE = 24  # pieces at once, when somebody leafs through the collection
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture that a visitor brought: checked, and small enough to keep."""
+
+    name: str
+    file: bytes
+
+    @property
+    def mark(self) -> str:
+        return hashlib.sha256(self.file).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Card:
+    """A picture with words under it.
+
+    picture: JPEG or (H, W, 3) uint8; alt: what a screen reader says; lines: text, not Markdown.
+    """
+
+    picture: bytes | np.ndarray
+    alt: str
+    lines: Sequence[str] = ()
+    key: str = ""
+
+
+def plain(text: object) -> str:
+    """Text as Markdown that shows it as it is: no link, no picture, no colour, no HTML comes of it."""
+    return re.sub(r"([\\`*_{}\[\]()<>#+\-.!|~$:&^=\"'@/])", r"\\\1", " ".join(str(text).split()))
+
+
+def trouble(error: Exception) -> None:
+    """An error in its one sentence."""
+    st.error(plain(error), icon=":material/error:")
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """What goes wrong within is said, and the page goes on after it."""
+    try:
+        yield
+    except SareeError as error:
+        trouble(error)
+
+
+@contextmanager
+def waiting(what: str) -> Iterator[Progress]:
+    """A bar that moves by progress(what, done, total), and a button that stops the work."""
+    place = st.empty()
+    with place.container():
+        bar = st.progress(0.0, text=f"{what} …")
+        st.button("Stop", icon=":material/stop_circle:", key=f"stop {what}")  # any click ends the run at its next word
+
+    def progress(now: str, done: int, total: int) -> None:
+        bar.progress(min(1.0, done / max(1, total)), text=f"{now}: {done:,} of {total:,}")
+
+    try:
+        yield progress
+    finally:
+        place.empty()
+
+
+def title(name: str, about: str) -> None:
+    """A page's head: its name and what it is for."""
+    st.title(name, anchor=False)
+    st.markdown(f":gray[{about}]")
+
+
+def needed() -> Collection | None:
+    """The catalogue; where there is none, the page says how one is made."""
+    try:
+        found = collection()
+    except SareeError as error:
+        trouble(error)
+        return None
+    if found is None or not found.pieces:
+        st.info("There is no catalogue yet. Make one of your photographs and open it:", icon=":material/image:")
+        st.code(
+            "saree-vae quickstart --data FOLDER\nsaree-vae app --catalogue saree-quickstart/catalogue", language="bash"
+        )
+        return None
+    return found
+
+
+def brought(key: str, label: str = "A picture of a textile") -> Picture | None:
+    """A picture by upload, camera or paste; what cannot be read is told in words."""
+    upload, camera, paste = st.tabs(["Upload", "Camera", "Paste"])
+    with upload:
+        one = st.file_uploader(label, type=KINDS, key=f"{key} upload")
+    with camera:
+        asked = st.toggle("Use the camera", key=f"{key} camera on")  # nobody is asked for a camera unasked
+        two = st.camera_input(label, key=f"{key} camera") if asked else None
+    with paste:
+        said = st.chat_input(
+            "Click here, then paste a picture", accept_file=True, file_type=KINDS, max_chars=1, key=f"{key} paste"
+        )
+    if said and said.files:
+        st.session_state[f"{key} pasted"] = said.files[0]
+    file = one or two or st.session_state.get(f"{key} pasted")
+    return checked(file.name, file.getvalue()) if file else None
+
+
+def checked(name: str, file: bytes) -> Picture | None:
+    """A picture that can be read, by its content and not by its name; else words."""
+    if not file:
+        trouble(SareeError(f"{name}: is empty"))
+        return None
+    try:
+        read_image(file, min_side=64)
+    except SareeError as error:
+        reason = getattr(error, "reason", str(error))
+        trouble(SareeError(f"{name}: {reason}"))
+        return None
+    return Picture(name, file)
+
+
+def small(picture: Picture | np.ndarray) -> bytes:
+    """Its thumbnail, JPEG."""
+    return thumbnail(read_image(picture.file, min_side=384) if isinstance(picture, Picture) else picture)
+
+
+def card_of(found: Collection, piece: Piece, *lines: str) -> Card:
+    """A stored piece, with its cluster or else its name, and more lines."""
+    name = name_of(piece)
+    return Card(found.catalogue.thumbnail(piece.key), f"{name}: {piece.key}", (name, *lines), piece.key)
+
+
+def name_of(piece: Piece) -> str:
+    """What people call it: its cluster, or its title, or its file."""
+    return piece.metadata.get("title") or (piece.cluster or "").replace("_", " ") or piece.key.rpartition("/")[2]
+
+
+def gallery(cards: Sequence[Card], key: str, below: Callable[[Card], None] | None = None, width: int = 150) -> None:
+    """Cards in as many columns as fit; `below` draws what somebody can do with each."""
+    with st.grid(min_column_width=width, gap="small", key=key):
+        for number, card in enumerate(cards):
+            with st.container(key=f"{key} {number}", gap="xsmall"):
+                st.image(card.picture, alt=card.alt, width="stretch")
+                name, *lines = [plain(line) for line in card.lines] or [""]
+                st.markdown("  \n".join([f"**{name}**", *(f":small[{line}]" for line in lines)]))
+                if below:
+                    below(card)
+
+
+def leafed(found: Collection, key: str, keys: Sequence[str], below: Callable[[Card], None]) -> None:
+    """The collection, or some of it, a page at a time."""
+    pages = max(1, -(-len(keys) // PAGE))
+    page = st.pagination(pages, key=f"{key} page") if pages > 1 else 1
+    some = keys[(min(page, pages) - 1) * PAGE : min(page, pages) * PAGE]
+    gallery([card_of(found, found.pieces[one]) for one in some], f"{key} leaf", below)
+
+
+def clusters_of(found: Collection) -> list[str]:
+    """Clusters that pieces are labelled with, in order."""
+    return sorted({piece.cluster for piece in found.pieces.values() if piece.cluster})

@@ -1,0 +1,454 @@
+"""The page Search: from a picture, from pieces that are liked, or from colours."""
+
+from __future__ import annotations
+
+import csv
+import io
+import time
+import zipfile
+from collections.abc import Sequence
+
+import numpy as np
+import plotly.graph_objects as go
+import streamlit as st
+
+from apps.knowledge import clusters_with
+from kg.queries import show
+from saree_vae import query as queries
+from saree_vae.catalogue import Hit
+from saree_vae.errors import SareeError
+from saree_vae.images import read_image
+from saree_vae.query import SLANT, Query
+from saree_vae.where import parse
+
+from . import parts, store
+from .parts import Card, Picture, plain
+from .store import Collection
+
+SHOWN = 24
+PRESETS = {  # slant, and whether the other half must differ
+    "Alike in both": (SLANT, False),
+    "This design, in other colours": (0.0, True),
+    "These colours, in other designs": (1.0, True),
+}
+STARTS = ("A picture", "The collection", "Colours")
+YARNS = ("#8e1b2f", "#d9a441", "#1f5f5b", "#f2e8d5", "#22294f")  # madder, turmeric, peacock, cotton, indigo
+FEW = 40  # values of a column that can be chosen from
+ZIPPED = 200 * 1024 * 1024  # bytes of photographs in one archive at most
+
+
+def page() -> None:
+    parts.title("Search", "Find pieces by their design, by their colours, or by both.")
+    found = parts.needed()
+    if found is None:
+        return
+    _from_link(found)
+    asking, answer = st.columns([1, 3], gap="large")
+    with asking:
+        start = st.segmented_control("Start from", STARTS, default=_start(), required=True, key="start")
+        {"A picture": _a_picture, "The collection": _the_collection, "Colours": _colours}[start](found)
+    with answer:
+        if start == "Colours":
+            _by_colours(found)
+        else:
+            _by_likeness(found)
+
+
+# --- what is looked for ---
+
+
+def _start() -> str:
+    return st.query_params.get("start", STARTS[0]) if st.query_params.get("start") in STARTS else STARTS[0]
+
+
+def _from_link(found: Collection) -> None:
+    """Take over the search that a link holds, once a session."""
+    state, asked = st.session_state, st.query_params
+    if "liked" in state:
+        return
+    state.liked = [key for key in asked.get_all("like") if key in found.pieces]
+    state.disliked = [key for key in asked.get_all("unlike") if key in found.pieces]
+    state.link = asked.get("q")
+    state.where = asked.get("where", "")
+    with_slant = asked.get("slant", "")
+    state.slant = min(1.0, max(0.0, float(with_slant))) if with_slant.replace(".", "", 1).isdigit() else SLANT
+    state.differ = asked.get("differ") == "1"
+    if len(asked.get_all("like")) > len(state.liked):
+        st.warning("Some pieces of this link are no longer in the catalogue.")
+
+
+def _a_picture(found: Collection) -> None:
+    picture = parts.brought("search", "A picture of a textile")
+    if picture and st.session_state.get("picture mark") != picture.mark:
+        st.session_state.update({"picture": picture, "picture mark": picture.mark, "part": None, "link": None})
+        st.session_state.update(liked=[], disliked=[])
+    if st.session_state.get("picture"):
+        _shown_picture(st.session_state.picture)
+
+
+def _shown_picture(picture: Picture) -> None:
+    st.image(parts.small(picture), alt=f"Your picture, {picture.name}", width=220)
+    with st.popover("Only a part of it", icon=":material/crop:"):
+        st.markdown("Draw a box round the pallu, the border or a motif. A double click takes it away.")
+        event = st.plotly_chart(
+            _canvas(picture), key=f"canvas {picture.mark}", on_select="rerun", selection_mode="box", alt="Your picture"
+        )
+        drawn = event.selection.box if event else []
+        st.session_state.part = _box(drawn[0]) if drawn else None
+    if st.session_state.part:
+        st.caption("Only the part that you drew is looked for.")
+    if st.button("Without this picture", icon=":material/close:", type="tertiary"):
+        st.session_state.update(picture=None, part=None)
+        st.rerun()
+
+
+def _canvas(picture: Picture) -> go.Figure:
+    """A picture to draw a box on; coordinates in [0, 1]."""
+    from PIL import Image
+
+    image = Image.fromarray(read_image(picture.file, min_side=256))
+    image.thumbnail((480, 480))
+    figure = go.Figure(go.Scatter(x=[0, 1], y=[0, 1], mode="markers", marker_opacity=0, hoverinfo="skip"))
+    figure.add_layout_image(source=image, xref="x", yref="y", x=0, y=0, sizex=1, sizey=1, sizing="stretch")
+    figure.layout.images[0].layer = "below"
+    figure.update_xaxes(visible=False, range=[0, 1], fixedrange=True)
+    figure.update_yaxes(visible=False, range=[1, 0], fixedrange=True)
+    height = 320
+    width = round(height * image.width / image.height)
+    figure.update_layout(dragmode="select", margin=dict.fromkeys("lrtb", 0), height=height, width=width)
+    return figure
+
+
+def _box(drawn: dict) -> tuple[float, float, float, float] | None:
+    (x0, x1), (y0, y1) = (np.clip(sorted(map(float, drawn[axis])), 0, 1).tolist() for axis in ("x", "y"))
+    return (x0, y0, x1, y1) if x1 - x0 > 0.02 and y1 - y0 > 0.02 else None
+
+
+def _the_collection(found: Collection) -> None:
+    state = st.session_state
+    clusters = parts.clusters_of(found)
+    chosen = st.selectbox("Leaf through", ["everything", *clusters], format_func=lambda name: name.replace("_", " "))
+    keys = [key for key, piece in found.pieces.items() if chosen == "everything" or piece.cluster == chosen]
+
+    def below(card: Card) -> None:
+        st.button("Like this", key=f"leaf {card.key}", type="tertiary", on_click=_only, args=(card.key,))
+
+    with st.container(height=420 if not (state.liked or state.link) else 260):
+        parts.leafed(found, "collection", keys, below)
+
+
+def _only(key: str) -> None:
+    st.session_state.update(liked=[key], disliked=[], picture=None, part=None, link=None)
+
+
+def _also(name: str, other: str, key: str) -> None:
+    state = st.session_state
+    state[name] = [*(one for one in state[name] if one != key), key]
+    state[other] = [one for one in state[other] if one != key]
+
+
+def _drop(name: str, key: str) -> None:
+    st.session_state[name] = [one for one in st.session_state[name] if one != key]
+
+
+def _asked(found: Collection) -> Query | None:
+    """The query of this session; None where nothing is asked yet."""
+    state, catalogue = st.session_state, found.catalogue
+    liked = [queries.of_piece(catalogue, key) for key in state.liked if key in found.pieces]
+    disliked = [queries.of_piece(catalogue, key) for key in state.disliked if key in found.pieces]
+    picture = state.get("picture")
+    if picture:
+        liked.append(_encoded(found, picture.mark, state.get("part"), picture))
+    elif state.link:
+        liked.append(Query.of_text(state.link, catalogue))
+    return queries.mixed(liked, disliked, catalogue.motif_dim) if liked else None
+
+
+@st.cache_data(show_spinner=False, max_entries=200)
+def _encoded(_found: Collection, mark: str, part: tuple | None, _picture: Picture) -> Query:
+    if part:
+        return queries.of_part(_found.run, _picture.file, part)
+    return queries.of_pictures(_found.run, [_picture.file], _found.catalogue.crops)
+
+
+# --- what is found ---
+
+
+@st.fragment
+def _by_likeness(found: Collection) -> None:
+    slant, differ = _how()
+    where = _filters(found)
+    _tray(found)
+    with parts.told():
+        query = _asked(found)
+        if query is None:
+            st.info("Bring a picture, or choose a piece of the collection to start from.", icon=":material/west:")
+            return
+        start = time.perf_counter()
+        hits = queries.find(found.catalogue, query, SHOWN, slant=slant, differ=differ, where=where)
+        took = time.perf_counter() - start
+        _link(query, slant, differ)
+        if not hits:
+            st.info("Nothing in this catalogue fits these filters. Take one away.", icon=":material/filter_alt_off:")
+            return
+        st.caption(f"{len(hits)} of {len(found.pieces):,} pieces, in {1000 * took:.0f} ms")
+        _show_hits(found, hits, slant)
+
+
+def _how() -> tuple[float, bool]:
+    """How much colours count, and whether the rest must differ: by a preset or by the slider."""
+    state = st.session_state
+    choice = st.segmented_control("Find", [*PRESETS], key="preset", label_visibility="collapsed", on_change=_preset)
+    st.slider(
+        "From the same design to the same colours",
+        0.0,
+        1.0,
+        key="slant",
+        step=0.05,
+        format=" ",
+        help="On the left only the design counts, on the right only the colours.",
+        on_change=lambda: state.update(preset=None, differ=False),
+    )
+    left, right = st.columns(2)
+    left.caption("same design")
+    right.markdown(":small[:gray[same colours]]", text_alignment="right")
+    return state.slant, PRESETS[choice][1] if choice else state.differ
+
+
+def _preset() -> None:
+    if st.session_state.preset:
+        st.session_state.slant, st.session_state.differ = PRESETS[st.session_state.preset]
+
+
+def _filters(found: Collection):
+    """What hits must match, as a parsed expression; None for all."""
+    state = st.session_state
+    with st.popover("Filters" + (" · on" if state.where else ""), icon=":material/filter_alt:"):
+        choices = _choices(found)
+        said = []
+        for column, values in choices.items():
+            picked = st.multiselect(column.replace("_", " "), values, key=f"filter {column}")
+            if picked:
+                said.append("(" + " or ".join(f"{column} == {_quoted(value)}" for value in picked) + ")")
+        for kind, terms in _terms(found).items():
+            picked = st.multiselect(f"{kind} (or narrower)", terms, key=f"term {kind}")
+            said += [f"{kind} ~ {_quoted(term)}" for term in picked]
+        typed = st.text_input("Or in words", state.where, placeholder="cluster == 'paithani' and year > 1950")
+    text = " and ".join([*said, *([f"({typed})"] if typed and said else [typed] if typed else [])])
+    state.where = typed
+    if not text:
+        return None
+    st.caption(plain(text))
+    with parts.told():
+        wanted = parse(text)
+        return wanted.answered(clusters_with, _predicted(found)) if wanted.asks else wanted
+    st.stop()
+
+
+def _quoted(value: str) -> str:
+    return '"' + value + '"' if "'" in value else f"'{value}'"
+
+
+def _choices(found: Collection) -> dict[str, list[str]]:
+    """Columns of the catalogue's own metadata that can be chosen from, with their values."""
+    values: dict[str, set[str]] = {"cluster": set()}
+    for piece in found.pieces.values():
+        values["cluster"] |= {piece.cluster} if piece.cluster else set()
+        for name, value in piece.metadata.items():
+            values.setdefault(name, set()).add(value)
+    return {name: sorted(some) for name, some in values.items() if 1 < len(some) <= FEW or (name == "cluster" and some)}
+
+
+def _terms(found: Collection) -> dict[str, list[str]]:
+    """Terms of the graph that clusters of this catalogue have, by kind."""
+    return _terms_of(tuple(parts.clusters_of(found)))
+
+
+@st.cache_data(show_spinner=False, max_entries=4)
+def _terms_of(clusters: Sequence[str]) -> dict[str, list[str]]:
+    opened, terms = store.graph(), {}
+    for cluster in clusters:
+        try:
+            told = show(opened, cluster)
+        except SareeError:
+            continue  # a label that the graph does not know
+        for one in told.evidence:
+            terms.setdefault(one.node.partition(":")[0], set()).add(one.name)
+    return {kind: sorted(some) for kind, some in sorted(terms.items()) if len(some) > 1}
+
+
+def _predicted(found: Collection) -> dict[str, str]:
+    return {key: cluster for key, (cluster, _) in store.named(found, found.version).items()}
+
+
+def _tray(found: Collection) -> None:
+    """What is liked and disliked, each to be taken back."""
+    state = st.session_state
+    chosen = [(name, key) for name in ("liked", "disliked") for key in state[name] if key in found.pieces]
+    if not chosen:
+        return
+    with st.grid(min_column_width=84, gap="xsmall"):
+        for name, key in chosen:
+            piece, sign = found.pieces[key], "Like" if name == "liked" else "Not like"
+            with st.container(gap="xxsmall", key=f"tray {name} {key}"):
+                st.image(found.catalogue.thumbnail(key), alt=f"{sign} {parts.name_of(piece)}", width=76)
+                asked = {"key": f"drop {name} {key}", "icon": ":material/close:", "type": "tertiary"}
+                st.button(sign, on_click=_drop, args=(name, key), help="Take it back", **asked)
+
+
+def _show_hits(found: Collection, hits: Sequence[Hit], slant: float) -> None:
+    predicted = store.named(found, found.version)
+    cards = []
+    for hit in hits:
+        surer = found.nearness.beyond(hit.score, slant)
+        words = "strong" if surer >= 0.5 else "fair" if surer >= 0.1 else "weak"
+        thought = predicted.get(hit.key)
+        lines = [f"design {hit.motif:.0%} · colours {hit.colour:.0%}", f"{words} match"]
+        lines += [f"perhaps {thought[0].replace('_', ' ')}, {thought[1]:.0%}"] if thought and not hit.cluster else []
+        cards.append(parts.card_of(found, found.pieces[hit.key], *lines))
+    parts.gallery(cards, "hits", lambda card: _actions(card))
+    st.caption(
+        "Match: strong where half of this catalogue's pieces are less like the piece that is nearest to them; "
+        "weak where nine of ten are more like it."
+    )
+    _compare(found, [hit.key for hit in hits])
+    _export(found, hits)
+
+
+def _actions(card: Card) -> None:
+    """More like this, also like this, less like this."""
+    with st.container(horizontal=True, gap="xxsmall"):
+        if st.button("More like this", key=f"only {card.key}", type="tertiary"):
+            _only(card.key)
+            st.rerun()
+        for words, icon, name, other in (
+            ("Also like this", ":material/thumb_up:", "liked", "disliked"),
+            ("Less like this", ":material/thumb_down:", "disliked", "liked"),
+        ):
+            told = {"key": f"{name} {card.key}", "icon": icon, "type": "tertiary", "help": words}
+            st.button("", on_click=_also, args=(name, other, card.key), **told)
+
+
+def _compare(found: Collection, keys: Sequence[str]) -> None:
+    """Two or three of what was found, large, side by side."""
+    chosen = st.multiselect(
+        "Side by side",
+        keys,
+        max_selections=3,
+        key="compared",
+        format_func=lambda key: f"{parts.name_of(found.pieces[key])} ({key.rpartition('/')[2]})",
+    )
+    if not chosen:
+        return
+    for column, key in zip(st.columns(len(chosen)), chosen, strict=True):
+        piece = found.pieces[key]
+        column.image(store.original(piece, parts.LOOK), alt=f"{parts.name_of(piece)}, large", width="stretch")
+        rows = {"key": key, "cluster": piece.cluster, "item": piece.item_id} | piece.metadata
+        column.markdown("  \n".join(f":gray[{plain(name)}] {plain(value)}" for name, value in rows.items() if value))
+
+
+def _export(found: Collection, hits: Sequence[Hit]) -> None:
+    columns = ("rank", "key", "cluster", "item_id", "score", "motif", "colour")
+    file = io.StringIO(newline="")
+    writer = csv.writer(file)
+    writer.writerow(columns)
+    for rank, hit in enumerate(hits, 1):
+        figures = (f"{value:.4f}" for value in (hit.score, hit.motif, hit.colour))
+        writer.writerow([rank, _cell(hit.key), _cell(hit.cluster or ""), _cell(hit.item_id or ""), *figures])
+    table = file.getvalue().encode("utf-8")
+    with st.container(horizontal=True):
+        st.download_button("Table (CSV)", table, "found.csv", "text/csv", icon=":material/table:", on_click="ignore")
+        st.download_button(
+            "Pictures (ZIP)",
+            lambda: _zipped(found, hits, table),
+            "found.zip",
+            "application/zip",
+            icon=":material/folder_zip:",
+            on_click="ignore",
+        )
+
+
+def _cell(text: str) -> str:
+    """Text that no spreadsheet takes for a formula."""
+    return f"'{text}" if text[:1] in "=+-@\t\r" else text
+
+
+def _zipped(found: Collection, hits: Sequence[Hit], table: bytes) -> bytes:
+    """The table and the pictures, as they were photographed where that is still there and not too much."""
+    file, size = io.BytesIO(), 0
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+        archive.writestr("found.csv", table)
+        for rank, hit in enumerate(hits, 1):
+            path = found.pieces[hit.key].path
+            try:
+                size += path.stat().st_size
+                picture, suffix = (path.read_bytes(), path.suffix) if size <= ZIPPED else (None, "")
+            except OSError:
+                picture, suffix = None, ""
+            archive.writestr(f"{rank:02d}_{path.stem}{suffix or '.jpg'}", picture or found.catalogue.thumbnail(hit.key))
+    return file.getvalue()
+
+
+def _link(query: Query, slant: float, differ: bool) -> None:
+    """Put the search into the page's address."""
+    state = st.session_state
+    asked: dict[str, str | list[str]] = {"slant": f"{slant:g}"}
+    asked |= {"like": state.liked} if state.liked else {}
+    asked |= {"unlike": state.disliked} if state.disliked else {}
+    asked |= {"differ": "1"} if differ else {}
+    asked |= {"where": state.where} if state.where else {}
+    if state.get("picture"):
+        asked["q"] = _encoded_text(state.picture, state.get("part"), query)
+    elif state.link:
+        asked["q"] = state.link
+    st.query_params.from_dict(asked)
+
+
+def _encoded_text(picture: Picture, part: tuple | None, query: Query) -> str:
+    found = store.collection()
+    return _encoded(found, picture.mark, part, picture).text() if found else query.text()
+
+
+# --- by colours ---
+
+
+def _colours(found: Collection) -> None:
+    del found
+    count = st.segmented_control("How many", (1, 2, 3), default=2, required=True, key="how many")
+    for number in range(count):
+        st.color_picker(f"Colour {number + 1}", YARNS[number], key=f"colour {number}")
+    st.caption("Pieces come first that consist of all of these colours.")
+
+
+@st.fragment
+def _by_colours(found: Collection) -> None:
+    where = _filters(found)
+    count = st.session_state.get("how many", 2)
+    chosen = [st.session_state.get(f"colour {n}", YARNS[n]) for n in range(count)]
+    with parts.told():
+        with parts.waiting("Counting colours") as progress:
+            palettes = found.palettes(lambda done, total: progress("Counting colours", done, total))
+        scores = palettes.score(np.array([[int(one[i : i + 2], 16) for i in (1, 3, 5)] for one in chosen], np.uint8))
+        keys = list(found.pieces)
+        fits = set(found.catalogue.matching(where)) if where else set(keys)
+        best = [row for row in np.argsort(-scores, kind="stable") if keys[row] in fits][:SHOWN]
+        if not best:
+            st.info("Nothing in this catalogue fits these filters. Take one away.", icon=":material/filter_alt_off:")
+            return
+        cards = [parts.card_of(found, found.pieces[keys[row]], f"{scores[row]:.0%} of these colours") for row in best]
+        parts.gallery(
+            cards,
+            "coloured",
+            lambda card: st.button(
+                "More like this",
+                key=f"from colours {card.key}",
+                type="tertiary",
+                on_click=_from_colours,
+                args=(card.key,),
+            ),
+        )
+
+
+def _from_colours(key: str) -> None:
+    _only(key)
+    st.session_state.start = "The collection"

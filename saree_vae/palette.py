@@ -1,0 +1,64 @@
+"""Pieces by the colours that are in them, as somebody chooses colours from a card of yarns."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from PIL import Image
+
+from . import retouch
+
+LOOK = 48  # pixels: a thumbnail's longer side when its colours are counted
+LEVELS = (8, 12, 12)  # bins of OKLab's L, a and b
+LOW, HIGH = np.float32([0.0, -0.3, -0.3]), np.float32([1.0, 0.3, 0.3])
+ALIKE = 0.08  # in OKLab: at this distance two colours count as half the same
+
+Progress = Callable[[int, int], object]
+
+
+class Palettes:
+    """How much of each colour N pictures have, (N, bins) float16: 2 kB a picture.
+
+    Args:
+        thumbnails: JPEG.
+        progress: called with (done, total).
+    """
+
+    def __init__(self, thumbnails: Sequence[bytes], progress: Progress | None = None):
+        self.shares = np.zeros((len(thumbnails), int(np.prod(LEVELS))), np.float16)
+        for row, file in enumerate(thumbnails):
+            self.shares[row] = _shares(file)
+            if progress and row % 100 == 99:
+                progress(row + 1, len(thumbnails))
+
+    def score(self, colours: np.ndarray) -> np.ndarray:
+        """How far pictures consist of all of these colours, (N,) in [0, 1].
+
+        1 where each of C colours has at least a C-th of the picture; 0 where one is missing: the geometric mean.
+
+        Args:
+            colours: (C, 3) sRGB uint8, C >= 1.
+        """
+        middles = _middles()
+        wanted = retouch.to_oklab(np.asarray(colours, np.uint8))  # (C, 3)
+        apart = np.linalg.norm(middles[:, None] - wanted, axis=2) / ALIKE
+        same = np.float32(0.5) ** (apart**2)  # (bins, C)
+        had = self.shares.astype(np.float32) @ same
+        return np.exp(np.log(np.minimum(len(wanted) * had, 1) + 1e-6).mean(1)).clip(0, 1)
+
+
+def _shares(file: bytes) -> np.ndarray:
+    with Image.open(io.BytesIO(file)) as image:
+        image.draft("RGB", (LOOK, LOOK))
+        image.thumbnail((LOOK, LOOK))
+        lab = retouch.to_oklab(np.asarray(image.convert("RGB"))).reshape(-1, 3)
+    place = ((lab - LOW) / (HIGH - LOW) * LEVELS).astype(int).clip(0, np.array(LEVELS) - 1)
+    return np.bincount(np.ravel_multi_index(place.T, LEVELS), minlength=int(np.prod(LEVELS))) / len(lab)
+
+
+def _middles() -> np.ndarray:
+    """The colour in the middle of each bin, (bins, 3) OKLab."""
+    bins = np.stack(np.unravel_index(np.arange(int(np.prod(LEVELS))), LEVELS), 1)
+    return np.float32(LOW + (bins + 0.5) / LEVELS * (HIGH - LOW))
