@@ -30,6 +30,7 @@ from .showing import (
     tell_bad,
     training_bar,
 )
+from .web import serve
 
 # Everything heavy is imported inside the commands: `--help` must answer at once.
 app = typer.Typer(
@@ -346,6 +347,7 @@ app.command()(crafts.predict)
 app.command()(interpolation.interpolate)
 app.command()(anomalies.anomaly)
 app.command()(variants.augment)
+app.command("app")(serve.app)
 
 
 def crops_asked(regions: bool, crops: int | None) -> int:

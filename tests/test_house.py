@@ -13,12 +13,13 @@ ROOT = Path(__file__).parent.parent
 FLOORS = [
     "errors files config images latents distributions metrics where",
     "data views retouch regions loom networks codes posteriors priors objective index baselines sheets strangers",
-    "vae",
+    "vae palette",
     "checkpoint likelihood",
     "encoding catalogue",
     "interpolate variants judge",
     "anomaly",
     "train evaluate report indexing classify detection",
+    "query",
 ]
 KG_FLOORS = ["schema", "graph", "queries node_features export", "head", "fit explain measure"]
 GROUND = {"saree_vae.errors", "saree_vae.files"}  # that even the ground floor stands on

@@ -45,7 +45,9 @@ def page() -> None:
     _from_link(found)
     asking, answer = st.columns([1, 3], gap="large")
     with asking:
-        start = st.segmented_control("Start from", STARTS, default=_start(), required=True, key="start")
+        start = st.segmented_control(
+            "Start from", STARTS, default=_start(), required=True, key="start", persist_state="session"
+        )
         {"A picture": _a_picture, "The collection": _the_collection, "Colours": _colours}[start](found)
     with answer:
         if start == "Colours":
@@ -66,14 +68,16 @@ def _from_link(found: Collection) -> None:
     state, asked = st.session_state, st.query_params
     if "liked" in state:
         return
-    state.liked = [key for key in asked.get_all("like") if key in found.pieces]
-    state.disliked = [key for key in asked.get_all("unlike") if key in found.pieces]
+    named = {name: list(dict.fromkeys(asked.get_all(name))) for name in ("like", "unlike")}
+    state.liked = [key for key in named["like"] if key in found.pieces]
+    state.disliked = [key for key in named["unlike"] if key in found.pieces and key not in state.liked]
     state.link = asked.get("q")
     state.where = asked.get("where", "")
     with_slant = asked.get("slant", "")
     state.slant = min(1.0, max(0.0, float(with_slant))) if with_slant.replace(".", "", 1).isdigit() else SLANT
     state.differ = asked.get("differ") == "1"
-    if len(asked.get_all("like")) > len(state.liked):
+    state.preset = next((name for name, how in PRESETS.items() if how == (state.slant, state.differ)), None)
+    if any(key not in found.pieces for key in named["like"]):
         st.warning("Some pieces of this link are no longer in the catalogue.")
 
 
@@ -198,20 +202,23 @@ def _by_likeness(found: Collection) -> None:
 def _how() -> tuple[float, bool]:
     """How much colours count, and whether the rest must differ: by a preset or by the slider."""
     state = st.session_state
-    choice = st.segmented_control("Find", [*PRESETS], key="preset", label_visibility="collapsed", on_change=_preset)
+    choice = st.segmented_control(
+        "Find", [*PRESETS], key="preset", label_visibility="collapsed", on_change=_preset, persist_state="session"
+    )
     st.slider(
         "From the same design to the same colours",
         0.0,
         1.0,
         key="slant",
+        persist_state="session",
         step=0.05,
         format=" ",
         help="On the left only the design counts, on the right only the colours.",
         on_change=lambda: state.update(preset=None, differ=False),
     )
-    left, right = st.columns(2)
-    left.caption("same design")
-    right.markdown(":small[:gray[same colours]]", text_alignment="right")
+    with st.container(horizontal=True, horizontal_alignment="distribute"):
+        st.caption("same design", width="content")
+        st.caption("same colours", width="content")
     return state.slant, PRESETS[choice][1] if choice else state.differ
 
 
@@ -227,11 +234,11 @@ def _filters(found: Collection):
         choices = _choices(found)
         said = []
         for column, values in choices.items():
-            picked = st.multiselect(column.replace("_", " "), values, key=f"filter {column}")
+            picked = st.multiselect(column.replace("_", " "), values, key=f"filter {column}", persist_state="session")
             if picked:
                 said.append("(" + " or ".join(f"{column} == {_quoted(value)}" for value in picked) + ")")
         for kind, terms in _terms(found).items():
-            picked = st.multiselect(f"{kind} (or narrower)", terms, key=f"term {kind}")
+            picked = st.multiselect(f"{kind} (or narrower)", terms, key=f"term {kind}", persist_state="session")
             said += [f"{kind} ~ {_quoted(term)}" for term in picked]
         typed = st.text_input("Or in words", state.where, placeholder="cluster == 'paithani' and year > 1950")
     text = " and ".join([*said, *([f"({typed})"] if typed and said else [typed] if typed else [])])
@@ -414,9 +421,11 @@ def _encoded_text(picture: Picture, part: tuple | None, query: Query) -> str:
 
 def _colours(found: Collection) -> None:
     del found
-    count = st.segmented_control("How many", (1, 2, 3), default=2, required=True, key="how many")
+    count = st.segmented_control(
+        "How many", (1, 2, 3), default=2, required=True, key="how many", persist_state="session"
+    )
     for number in range(count):
-        st.color_picker(f"Colour {number + 1}", YARNS[number], key=f"colour {number}")
+        st.color_picker(f"Colour {number + 1}", YARNS[number], key=f"colour {number}", persist_state="session")
     st.caption("Pieces come first that consist of all of these colours.")
 
 

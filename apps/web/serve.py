@@ -36,12 +36,11 @@ def app(
 ) -> None:
     """Open the front end: search, interpolate, name the craft, make variants, explore; in a browser.
 
-    It listens to this machine alone. To let others in, put a reverse proxy that signs people in before it, or
-    Streamlit's own sign-in (st.login, by OIDC): see the README.
+    It listens to this machine alone. How to let others in, after they have signed in, tells the README.
 
     \b
-    saree-vae quickstart && saree-vae app                     made-up sarees, to look around
-    saree-vae app --catalogue CAT --head HEAD                 your own
+    saree-vae quickstart && saree-vae app        made-up sarees, to look around
+    saree-vae app --catalogue CAT --head HEAD    your own
     """
     import subprocess
 
