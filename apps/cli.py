@@ -240,7 +240,8 @@ def search(
     with opened:
         predicted = crafts.named(head, opened) if head else {}
         if asks:
-            wanted = wanted.answered(knowledge.clusters_with, {key: cluster for key, (cluster, _) in predicted.items()})
+            thought = {key: cluster for key, (cluster, _) in predicted.items()}
+            wanted = wanted.answered(knowledge.labels_with([*opened.info()["clusters"], *thought.values()]), thought)
         query, boxes = indexing.embed(run, pictures, opened.crops)
         hits = opened.search_one(query, boxes, k, motif=motif, colour=colour, where=wanted)
         if sheet:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import IO, TYPE_CHECKING, Annotated
 
 import typer
 
@@ -19,6 +19,7 @@ from .showing import DeviceOption, RunArgument, bar, console, print_json
 # Everything heavy is imported inside the commands: `--help` must answer at once.
 if TYPE_CHECKING:
     import numpy as np
+    from PIL import Image
 
     from saree_vae.catalogue import Catalogue, Hit
     from saree_vae.checkpoint import Run
@@ -84,7 +85,7 @@ def interpolate(
     saree-vae interpolate RUN a.jpg b.jpg --steps 48 --out film.mp4
     saree-vae interpolate RUN a.jpg --plus "cluster == 'ikat'" --catalogue CAT --out more_ikat.png
     """
-    from saree_vae import checkpoint
+    from saree_vae import checkpoint, sheets
     from saree_vae.catalogue import Catalogue
 
     _check(pictures, along, way, grid, plus, minus, dim, catalogue, out, as_json)
@@ -102,12 +103,13 @@ def interpolate(
             found = _moved(loaded, squares[0], opened, plus, minus, told | {"along": along})
         else:
             found = _between(loaded, squares, told | {"along": along, "way": way, "grid": grid})
-        nearest = _nearest(opened, found.z, pictures) if opened else []
+        nearest = _nearest(opened, found, pictures) if opened else []
         if out and out.suffix.lower() in FILMS:
             _draw_film(out, found.frames)
         elif out:
             title = " · ".join([*(path.name for path in pictures), plus or dim or f"{along} · {way}"])
-            _draw_sheet(out, found, pictures, squares, title, [(hit, opened.thumbnail(hit.key)) for hit in nearest])
+            thumbnails = [(hit, opened.thumbnail(hit.key)) for hit in nearest]
+            sheets.save(sheet(found, [path.name for path in pictures], squares, title, thumbnails), out)
     if as_json:
         print_json(_document(run, pictures, found, nearest))
     for number, end in enumerate(found.ends):
@@ -190,16 +192,18 @@ def _between(run: Run, squares: np.ndarray, asked: dict) -> Way:
 def _moved(run: Run, square: np.ndarray, opened: Catalogue, plus: str, minus: str | None, asked: dict) -> Way:
     from saree_vae.interpolate import difference, moved
 
-    return moved(run, square, difference(opened, _asked(plus), _asked(minus) if minus else None), **asked)
+    return moved(
+        run, square, difference(opened, _asked(opened, plus), _asked(opened, minus) if minus else None), **asked
+    )
 
 
-def _asked(text: str) -> Where:
+def _asked(opened: Catalogue, text: str) -> Where:
     from saree_vae.where import parse
 
     from . import knowledge
 
     wanted = parse(text)
-    return wanted.answered(knowledge.clusters_with, {}) if wanted.asks else wanted
+    return wanted.answered(knowledge.labels_with(opened.info()["clusters"])) if wanted.asks else wanted
 
 
 def _traversed(run: Run, square: np.ndarray, dim: str, opened: Catalogue | None, asked: dict) -> Way:
@@ -208,24 +212,19 @@ def _traversed(run: Run, square: np.ndarray, dim: str, opened: Catalogue | None,
     return traversed(run, square, dim, among=opened.latents()[1] if opened else None, **asked)
 
 
-def _nearest(opened: Catalogue, z: np.ndarray, pictures: Sequence[Path]) -> list[Hit]:
-    """The nearest real piece of each latent, none of the pictures that the way is drawn from; or none at all."""
-    own = {hashlib.sha256(path.read_bytes()).hexdigest() for path in pictures}
-    found = opened.search(z, 1, exclude=[key for key, sha256 in opened.keys().items() if sha256 in own])
-    return [hits[0] for hits in found if hits]
+def _nearest(opened: Catalogue, found: Way, pictures: Sequence[Path]) -> list[Hit]:
+    """The nearest real piece of each place, none of the pictures that the way is drawn from; or none at all."""
+    from saree_vae.interpolate import nearest
+
+    return nearest(opened, found.z, {hashlib.sha256(path.read_bytes()).hexdigest() for path in pictures})
 
 
 # --- showing ---
 
 
-def _draw_sheet(
-    out: Path,
-    found: Way,
-    pictures: Sequence[Path],
-    squares: np.ndarray,
-    title: str,
-    nearest: Sequence[tuple[Hit, bytes]],
-) -> None:
+def sheet(
+    found: Way, names: Sequence[str], squares: np.ndarray, title: str, nearest: Sequence[tuple[Hit, bytes]]
+) -> Image.Image:
     """Frames in rows; under each, where asked, the nearest real piece; beside a strip, pieces that are not its ends."""
     import numpy as np
 
@@ -236,32 +235,37 @@ def _draw_sheet(
         sheets.Tile(thumbnail, hit.cluster or Path(hit.key).name, f"{Path(hit.key).name}\n{likely:,.0f} nats")
         for (hit, thumbnail), likely in zip(nearest, found.log_likelihood, strict=False)
     ]
-    ends = zip(squares, (found.frames[0], found.frames[-1]), pictures, strict=False) if len(found.ends) == 2 else ()
-    real = [sheets.Tile(own, path.name, frame=True) for own, end, path in ends if not np.array_equal(own, end)]
+    ends = zip(squares, (found.frames[0], found.frames[-1]), names, strict=False) if len(found.ends) == 2 else ()
+    real = [sheets.Tile(own, name, frame=True) for own, end, name in ends if not np.array_equal(own, end)]
     rows, labels = [], []
     for start in range(0, len(tiles), found.columns):
         part = slice(start, start + found.columns)
         rows += [tiles[part] + real] + ([pieces[part]] if pieces else [])
         labels += [""] + (["nearest piece"] if pieces else [])
     side = min(found.frames.shape[1], WIDEST)
-    sheets.save(sheets.contact_sheet(rows, labels=labels if pieces else (), title=title, side=side), out)
+    return sheets.contact_sheet(rows, labels=labels if pieces else (), title=title, side=side)
 
 
 def _draw_film(out: Path, frames: np.ndarray) -> None:
     """There and back again, without end; an MP4 goes there only."""
-    from PIL import Image
-
     from saree_vae.files import atomic_write
 
     with atomic_write(out) as temporary:
         if out.suffix.lower() == ".mp4":
             _write_mp4(temporary, out, frames)
-            return
-        order = [*range(len(frames)), *range(len(frames) - 2, 0, -1)]
-        first, *others = (Image.fromarray(frames[t]) for t in order)
-        kind = {"format": "GIF"} if out.suffix.lower() == ".gif" else {"format": "WEBP", "quality": 90}
-        lasts = [HELD if t in (0, len(frames) - 1) else MOVED for t in order]
-        first.save(temporary, save_all=True, append_images=others, duration=lasts, loop=0, **kind)
+        else:
+            write_film(temporary, frames, out.suffix.lower())
+
+
+def write_film(file: Path | IO[bytes], frames: np.ndarray, ending: str) -> None:
+    """There and back again, without end, as .gif or .webp."""
+    from PIL import Image
+
+    order = [*range(len(frames)), *range(len(frames) - 2, 0, -1)]
+    first, *others = (Image.fromarray(frames[t]) for t in order)
+    kind = {"format": "GIF"} if ending == ".gif" else {"format": "WEBP", "quality": 90}
+    lasts = [HELD if t in (0, len(frames) - 1) else MOVED for t in order]
+    first.save(file, save_all=True, append_images=others, duration=lasts, loop=0, **kind)
 
 
 def _write_mp4(temporary: Path, out: Path, frames: np.ndarray) -> None:

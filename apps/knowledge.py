@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -169,24 +170,28 @@ def graph(facts: Path | None) -> nx.MultiDiGraph:
     return load_graph(facts)
 
 
-def clusters_with(kind: str, term: str) -> list[str]:
-    """Every name that photographs may carry of the clusters with a term or anything narrower.
+def labels_with(labels: Iterable[str]) -> Callable[[str, str], list[str]]:
+    """For `Where.answered`: asked for a kind and a term, gives the labels whose clusters have it or anything narrower.
 
-    Raises:
-        SareeError: `kind` is no kind of term, or the term is not known.
+    Labels are ids, names or other names; one that the graph does not know has no term. The answer raises SareeError
+    where there is no such kind or term.
     """
+    from kg.graph import resolve
     from kg.queries import using
     from kg.schema import TERM_KINDS
 
-    if kind not in TERM_KINDS:
-        raise SareeError(f"--where: '{kind} ~' is no question to the graph; it knows {', '.join(TERM_KINDS)}")
-    opened = graph(None)
-    nodes = {user: opened.nodes[f"cluster:{user.id}"] for user in using(opened, f"{kind}:{term}").clusters}
-    return [
-        name
-        for user, data in nodes.items()
-        for name in (user.id, data["name"], *data.get("alt_names", ()), *user.labels)
-    ]
+    opened, meant = graph(None), {}
+    for label in set(labels):
+        with suppress(SareeError):
+            meant[label] = resolve(opened, label)
+
+    def asked(kind: str, term: str) -> list[str]:
+        if kind not in TERM_KINDS:
+            raise SareeError(f"--where: '{kind} ~' is no question to the graph; it knows {', '.join(TERM_KINDS)}")
+        users = {f"cluster:{user.id}" for user in using(opened, f"{kind}:{term}").clusters}
+        return sorted(label for label, cluster in meant.items() if cluster in users)
+
+    return asked
 
 
 # --- showing ---
@@ -228,23 +233,30 @@ def print_evidence(evidence: Iterable[Evidence], members: int) -> None:
 
 
 def print_attributes(attributes: Iterable[Attribute]) -> None:
+    for title, found in attribute_lists(attributes).items():
+        print_text(f"{title}: {', '.join(found)}")
+
+
+def attribute_lists(attributes: Iterable[Attribute]) -> dict[str, list[str]]:
+    """Attributes by where they are to be seen, and whether."""
     lists: dict[str, list[str]] = {}
     for attribute in attributes:
         kind, _, name = attribute.of.partition(":")
         where = "in a photograph" if kind == "cluster" else f"but in those labelled {name}"
         lists.setdefault(f"{where}, {attribute.value}", []).append(words(attribute.name))
-    for title, found in lists.items():
-        print_text(f"{title}: {', '.join(found)}")
+    return lists
 
 
 def print_differences(differences: Iterable[Difference]) -> None:
     for one in differences:
-        seen = one.visible + (f" ({one.visible_note})" if one.visible_note else "")
-        print_text(
-            f"\n{words(one.a)} or {words(one.b)}? to be seen in a photograph: {seen}; confidence {one.confidence}"
-        )
+        print_text(f"\n{words(one.a)} or {words(one.b)}? {seen_line(one)}; confidence {one.confidence}")
         print_text(f"  {words(one.a)}: {one.features_a}")
         print_text(f"  {words(one.b)}: {one.features_b}")
+
+
+def seen_line(one: Difference) -> str:
+    """Whether a photograph shows what tells two apart."""
+    return f"to be seen in a photograph: {one.visible}" + (f" ({one.visible_note})" if one.visible_note else "")
 
 
 def print_comparison(compared: Comparison) -> None:

@@ -40,9 +40,9 @@ def augment(
         str,
         typer.Option(
             help="colour: the picture in the colours of another of its cluster, every thread kept. motif: a neighbour "
-            "of its cluster in its colours. both: such a neighbour in the colours of another."
+            "of its cluster in its colours. both: its own design or a neighbour's in the colours of another."
         ),
-    ] = "colour",
+    ] = "both",
     with_originals: Annotated[
         bool,
         typer.Option(

@@ -41,7 +41,7 @@ class Cells(dict):
 def main(arguments: Sequence[str] | None = None) -> None:
     options = _options(arguments)
     run, dataset, ways = checkpoint.load(options.run), data.read_data(options.data), options.vary or list(variants.VARY)
-    settings = [run.fingerprint, dataset.digest(), classify.STEPS, classify.PER_IMAGE, classify.SHARE]
+    settings = [run.fingerprint, dataset.digest(), classify.STEPS, classify.PER_IMAGE, classify.SHARE, classify.STARTS]
     known_by = hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:12]
     cells = Cells(Path(options.work) / f"cells_{known_by}.json")
     asked = {"seed": options.seed, "sizes": options.sizes, "seeds": options.seeds, "cells": cells}

@@ -5,10 +5,12 @@
 colour  the photograph in the colours of another of its cluster: its colour half is exchanged, and every thread moves as
         the drawing does (`retouch.recoloured`)
 motif   the other way about: a neighbour of its cluster in this picture's colours
-both    such a neighbour in the colours of another of the cluster
+both    its own design or, as often, such a neighbour's, in the colours of another of the cluster
+
+A neighbour is one of the pictures of its cluster that are most like it, in motif and colour.
 
 Pictures whose cluster nobody told take part as of the cluster that most votes go to. Colours of other clusters are not
-taken: colours tell clusters, too, and classifiers lost by it (benchmarks/augment.py).
+taken: colours tell clusters, too, and classifiers lost by it.
 
 A gate lets no variant pass that its cluster's evidence has left, that is a near-copy of a training picture, or that is
 stranger than training pictures are. What is made of a picture depends on the seed and on how many are asked, and not on
@@ -22,12 +24,13 @@ import hashlib
 import io
 import json
 import shutil
+import zipfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 import cv2
 import numpy as np
@@ -35,18 +38,20 @@ import torch
 from PIL import Image
 
 from . import regions, retouch
+from .catalogue import Catalogue
 from .checkpoint import Run
 from .data import Bad, DataSet, Item, Looks, batches
 from .encoding import decode, encode, to_images, to_tensor
 from .errors import SareeError
 from .files import atomic_write
-from .images import image_size, read_square, square
+from .images import ImageError, image_size, read_image, read_square, square
 from .latents import Latents
 
 VARY = ("colour", "motif", "both")
 SIDE = 512  # of a variant at most, in pixels: twice what most classifiers look at
 TRIES = 5  # draws for one variant before it is given up
-NEIGHBOURS = 5  # of its cluster by motif, of which one is drawn
+NEIGHBOURS = 5  # of its cluster, of which one is drawn
+OTHERS = 0.5  # of variants by "both" have a neighbour's design
 VOTERS = 10  # nearest training pictures that vote, and whose mean distance is the strangeness
 SHARPNESS = 0.1  # a voter counts exp(cosine / this)
 KEPT = 0.5  # of the evidence that the picture itself has for its cluster, a variant must have this part
@@ -106,7 +111,33 @@ class Known:
             raise SareeError(f"variants need three pictures on the train split that can be read, got {len(kept)}")
         mu, sigma = (np.concatenate([getattr(latents, name) for latents, _ in parts]) for name in ("mu", "sigma"))
         latents = Latents(tuple(item.key for item in kept), mu, sigma, run.config.model.motif_dim)
-        return Known(kept, latents, Looks(*map(np.concatenate, zip(*(looks for _, looks in parts), strict=True)))), bad
+        return Known(kept, latents, _joined([looks for _, looks in parts])), bad
+
+    @staticmethod
+    def of_catalogue(catalogue: Catalogue, progress: Progress | None = None) -> tuple[Known, list[Bad]]:
+        """Of the train split of a catalogue, or of all where it tells no split; and pieces whose photograph is gone.
+
+        No photograph is opened: latents are as stored, and looks are those of thumbnails.
+        """
+        keys, mu, sigma = catalogue.latents()
+        items = [
+            Item(key, Path(path), *more, metadata.get("split", ""), metadata.get("source"), None, metadata)
+            for key, (path, *more, metadata) in catalogue.labels().items()
+        ]
+        splits = any(item.split for item in items)
+        wanted = [row for row, item in enumerate(items) if not item.made_from and (item.split == "train" or not splits)]
+        kept = [row for row in wanted if items[row].path.is_file()]
+        bad = [Bad(items[row].key, "its photograph is gone") for row in sorted({*wanted} - {*kept})]
+        if len(kept) < 3:
+            raise SareeError(f"variants need three pieces whose photographs are still there, got {len(kept)}")
+        looks = []
+        for row in kept:
+            thumbnail = read_image(catalogue.thumbnail(keys[row]))
+            looks.append(Looks.of([square(thumbnail, min(thumbnail.shape[:2]))]))
+            if progress and (len(looks) % 50 == 0 or len(looks) == len(kept)):
+                progress("looking", len(looks), len(kept))
+        latents = Latents(tuple(keys[row] for row in kept), mu[kept], sigma[kept], catalogue.motif_dim)
+        return Known([items[row] for row in kept], latents, _joined(looks)), bad
 
     def picture(self, row: int, side: int) -> np.ndarray:
         """The central square of a picture, `side` pixels wide, or less where the photograph is smaller."""
@@ -123,7 +154,8 @@ class Known:
     def believed(self) -> np.ndarray:
         """The cluster of each picture: as told, or to which most votes go; "" where it has no majority."""
         own, names = np.arange(len(self.items))[:, None], sorted({*self.clusters} - {""})
-        votes = np.stack([self.evidence(self.latents, np.full(len(own), name), own) for name in names or [""]])
+        told = self._votes(self.latents, own) if names else None
+        votes = np.stack([_part_of(told, np.full(len(own), name)) for name in names or [""]])
         likeliest = np.where(votes.max(0) > 0.5, np.array(names or [""])[votes.argmax(0)], "")
         return np.where(self.clusters != "", self.clusters, likeliest)
 
@@ -133,12 +165,15 @@ class Known:
 
     def evidence(self, latents: Latents, clusters: np.ndarray, apart: np.ndarray) -> np.ndarray:
         """The part of the nearest pictures' votes that goes to each one's cluster, (N,); those `apart` have none."""
+        return _part_of(self._votes(latents, apart), clusters)
+
+    def _votes(self, latents: Latents, apart: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+        """For which clusters the nearest pictures vote, and how heavily, (N, VOTERS) each; None where none can."""
         labelled = np.flatnonzero(self.clusters != "")
         if len(labelled) <= apart.shape[1]:
-            return np.zeros(len(latents))
+            return None
         rows, cosines = self._nearest(latents, apart, labelled)
-        votes = np.exp((cosines - 1) / SHARPNESS)
-        return (votes * (self.clusters[rows] == clusters[:, None])).sum(1) / votes.sum(1)
+        return self.clusters[rows], np.exp((cosines - 1) / SHARPNESS)
 
     def _nearest(self, latents: Latents, apart: np.ndarray, among: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Rows and cosines of the VOTERS nearest of some pictures, (N, VOTERS) each."""
@@ -151,6 +186,18 @@ class Known:
             best = np.argpartition(-cosine, count - 1, axis=1)[:, :count]
             found.append((among[best], np.take_along_axis(cosine, best, 1)))
         return np.concatenate([rows for rows, _ in found]), np.concatenate([cosines for _, cosines in found])
+
+
+def _part_of(votes: tuple[np.ndarray, np.ndarray] | None, clusters: np.ndarray) -> np.ndarray:
+    """The part of the votes that goes to each one's cluster, (N,)."""
+    if votes is None:
+        return np.zeros(len(clusters))
+    names, weights = votes
+    return (weights * (names == clusters[:, None])).sum(1) / weights.sum(1)
+
+
+def _joined(looks: Sequence[Looks]) -> Looks:
+    return Looks(*map(np.concatenate, zip(*looks, strict=True)))
 
 
 class Maker:
@@ -172,14 +219,14 @@ class Maker:
         known: Known,
         picture: Callable[[int], np.ndarray],
         *,
-        vary: str = "colour",
+        vary: str = "both",
         seed: int = 0,
         evidence: Evidence | None = None,
     ):
         _require(run, vary)
         self.run, self.known, self.picture, self.vary, self.seed = run, known, picture, vary, seed
         self._evidence = evidence
-        self._neighbours = lru_cache(maxsize=BATCH)(self._nearest_designs)
+        self._neighbours = lru_cache(maxsize=BATCH)(self._nearest_pieces)
 
     def make(self, sources: Sequence[int], count: int) -> tuple[list[Variant], Counter]:
         """`count` variants of each known picture that the gate lets pass, and how many it refused by reason."""
@@ -214,7 +261,7 @@ class Maker:
 
     def _plan(self, source: int, draw: np.random.Generator) -> _Plan:
         latents, row, colours, methods, parameters = self.known.latents, source, source, [], {}
-        if self.vary != "colour":
+        if self.vary == "motif" or (self.vary == "both" and draw.random() < OTHERS):
             neighbours = self._neighbours(source)
             row = int(draw.choice(neighbours)) if len(neighbours) else source
             methods.append("design of a neighbour")
@@ -232,9 +279,9 @@ class Maker:
         cluster, others = self.known.clusters[source], np.arange(len(self.known.items)) != source
         return np.flatnonzero(others & (self.known.believed == cluster) if cluster else others)
 
-    def _nearest_designs(self, source: int) -> np.ndarray:
-        same, motif = self._same(source), self.known.embedding[:, : self.known.latents.motif_dim]
-        return same[np.argsort(-motif[same] @ motif[source], kind="stable")[:NEIGHBOURS]]
+    def _nearest_pieces(self, source: int) -> np.ndarray:
+        same, embedding = self._same(source), self.known.embedding
+        return same[np.argsort(-embedding[same] @ embedding[source], kind="stable")[:NEIGHBOURS]]
 
     @torch.inference_mode()
     def _decoded(self, z: np.ndarray, rows: Sequence[int], pictures: dict[int, np.ndarray]) -> np.ndarray:
@@ -351,7 +398,7 @@ def augment(
     folder: str | Path,
     *,
     per_image: int = 4,
-    vary: str = "colour",
+    vary: str = "both",
     seed: int = 0,
     originals: bool = False,
     evidence: Evidence | None = None,
@@ -399,16 +446,60 @@ def augment(
     return state.made(per_image, tuple(bad))
 
 
+def archive(
+    maker: Maker, sources: Sequence[int], per_image: int, file: IO[bytes], progress: Progress | None = None
+) -> Iterator[Made]:
+    """Write variants of some known pictures into a ZIP file, as `augment` writes them into a folder.
+
+    After each picture it says what there is so far, so that somebody may stop, or let others work; the file is whole
+    after the last. A picture that cannot be read any more is left out.
+    """
+    rows, refused, bad = [COLUMNS], Counter(), []
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as zipped:
+        for done, row in enumerate(sources, 1):
+            try:
+                made, why = maker.make([row], per_image)
+            except ImageError as error:
+                made, why = [], Counter()
+                bad.append(Bad(maker.known.items[row].key, error.reason))
+            for one in made:
+                rows.append(_about(maker.known.items[row], one, maker.seed, maker.run))
+                zipped.writestr(rows[-1][0], _jpeg(one.picture))
+            refused.update(why)
+            if done == len(sources):
+                zipped.writestr(MANIFEST, _table(rows))
+            yield Made(0, done, done * per_image, len(rows) - 1, dict(refused), tuple(bad))
+            if progress:
+                progress("varying", done, len(sources))
+
+
 def _written(folder: Path, item: Item, one: Variant, seed: int, run: Run) -> list[str]:
     """Its row of the manifest, once its picture is there."""
+    row = _about(item, one, seed, run)
+    with atomic_write(folder / row[0]) as temporary:
+        temporary.write_bytes(_jpeg(one.picture))
+    return row
+
+
+def _about(item: Item, one: Variant, seed: int, run: Run) -> list[str]:
+    """A variant's row of the manifest; its path first."""
     name = hashlib.sha256(item.key.encode("utf-8", "surrogateescape")).hexdigest()[:12]
-    path = f"variants/{name[:2]}/{name}_{one.number}.jpg"
-    with atomic_write(folder / path) as temporary:
-        # Colours at full resolution: they are what was changed.
-        Image.fromarray(one.picture).save(temporary, "JPEG", quality=92, subsampling=0)
-    parameters = json.dumps(one.parameters, ensure_ascii=False)
+    path, parameters = f"variants/{name[:2]}/{name}_{one.number}.jpg", json.dumps(one.parameters, ensure_ascii=False)
     about = (item.cluster or "", item.item_id or item.key, "train", item.source or "", item.key)
     return [path, *about, one.method, parameters, str(seed), run.fingerprint]
+
+
+def _jpeg(picture: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    # Colours at full resolution: they are what was changed.
+    Image.fromarray(picture).save(file, "JPEG", quality=92, subsampling=0)
+    return file.getvalue()
+
+
+def _table(rows: Iterable[Sequence[str]]) -> bytes:
+    text = io.StringIO(newline="")
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue().encode("utf-8", "surrogateescape")
 
 
 def _copied(dataset: DataSet, folder: Path, tell: Progress) -> list[list[str]]:
@@ -467,14 +558,12 @@ class _State:
         self.save()
 
     def append(self, rows: Sequence[Sequence[str]]) -> None:
-        text = io.StringIO(newline="")
-        csv.writer(text, lineterminator="\n").writerows(rows)
         with atomic_write(self.folder / MANIFEST) as temporary, temporary.open("wb") as file:
             if self.bytes:
                 shutil.copyfile(self.folder / MANIFEST, temporary)
                 file.truncate(self.bytes)
                 file.seek(self.bytes)
-            file.write(text.getvalue().encode("utf-8", "surrogateescape"))
+            file.write(_table(rows))
             self.bytes = file.tell()
 
     def save(self) -> None:

@@ -114,8 +114,10 @@ def test_all_arms_start_alike_and_take_as_many_steps(run, cloth, monkeypatch):
     monkeypatch.setattr(classify, "predict", lambda net, pictures: np.zeros(len(pictures), int))
     monkeypatch.setattr(variants.Maker, "_judged", lambda self, tried, passed: [""] * len(tried))
     classify.Study(run, data.read_data(cloth), sorted(MARKS), lambda *_: None).cell(2, 1, "colour")
-    assert [count for count, _ in seen] == [8, 8, 8 * 5, 8 * 5]
-    assert all(s["seed"] == 1 and s["classes"] == 4 and s["steps"] == classify.STEPS for _, s in seen)
+    starts, seen = [s["seed"] for _, s in seen], seen[:: classify.STARTS]
+    assert starts == [classify.STARTS + start for start in range(classify.STARTS)] * len(classify.ARMS)
+    assert [count for count, _ in seen] == [8, 8, 8 * (1 + classify.PER_IMAGE), 8 * (1 + classify.PER_IMAGE)]
+    assert all(s["classes"] == 4 and s["steps"] == classify.STEPS for _, s in seen)
     assert [s["augment"] is not None for _, s in seen] == [False, True, False, True]
     assert [s["weights"] is not None for _, s in seen] == [False, False, True, True]
     assert seen[2][1]["weights"][8:].sum() == pytest.approx(classify.SHARE)

@@ -12,7 +12,7 @@ import pytest
 from test_kg_schema import plant
 from typer.testing import CliRunner
 
-from apps.knowledge import app
+from apps.knowledge import app, labels_with
 from kg import schema
 from saree_vae.errors import SareeError
 
@@ -149,3 +149,12 @@ def test_help_teaches_and_loads_nothing_heavy():
     root = Path(__file__).parent.parent
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=root).stdout
     assert out.strip() == "set()"
+
+
+def test_a_question_to_the_graph_finds_labels_however_they_name_a_cluster():
+    asked = labels_with(["Yeola Paithani", "batik_kawung", "jamdani", "no craft of this name", "paithani"])
+    assert asked("technique", "wax resist") == ["batik_kawung"]
+    assert asked("fibre", "silk") and "no craft of this name" not in asked("fibre", "silk")
+    assert {"Yeola Paithani", "paithani"} <= set(asked("technique", "tapestry interlock"))
+    with pytest.raises(SareeError, match="no question to the graph"):
+        asked("colour", "red")

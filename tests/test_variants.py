@@ -68,7 +68,7 @@ def test_a_variant_has_the_colours_of_another_and_its_own_threads(run, known, op
     red, blue = np.full((1, 64, 64, 3), (150, 30, 40), np.uint8), np.full((1, 64, 64, 3), (40, 60, 150), np.uint8)
     drawn = iter([red, blue])
     monkeypatch.setattr(Maker, "_decoded", lambda self, z, *_: np.repeat(next(drawn), len(z), 0))
-    made, _ = maker(run, known).make([0], 1)
+    made, _ = maker(run, known, vary="colour").make([0], 1)
     before, after = read_square(known.items[0].path, 96).astype(int), made[0].picture.astype(int)
     white = before.min(2) > 200
     assert (after[~white][:, 2] - before[~white][:, 2]).mean() > 60
@@ -90,10 +90,19 @@ def test_a_design_is_that_of_a_neighbour_of_its_cluster_in_its_own_colours(run, 
 def test_without_a_cluster_any_design_near_will_do(run, known):
     unlabelled = known.telling(np.array([], int))
     near = maker(run, unlabelled, vary="both")._neighbours(3)
-    motif = unlabelled.embedding[:, : known.latents.motif_dim]
-    assert 3 not in near and near[0] == np.delete(np.argsort(-motif @ motif[3], kind="stable"), 0)[0]
-    plan = maker(run, unlabelled, vary="both")._plan(3, np.random.default_rng(0))
-    assert plan.method == "design of a neighbour and colours of another" and plan.row in near
+    all_of_it = unlabelled.embedding
+    assert 3 not in near and near[0] == np.delete(np.argsort(-all_of_it @ all_of_it[3], kind="stable"), 0)[0]
+    assert maker(run, unlabelled, vary="motif")._plan(3, np.random.default_rng(0)).row in near
+
+
+def test_by_both_half_of_the_variants_keep_their_own_design(run, known):
+    made = maker(run, known, vary="both")
+    plans = [made._plan(3, np.random.default_rng(seed)) for seed in range(100)]
+    theirs = [plan for plan in plans if plan.row != 3]
+    assert 30 < len(theirs) < 70 and {plan.row for plan in theirs} <= set(made._neighbours(3).tolist())
+    assert all(
+        "colours_of" in plan.parameters and ("design_of" in plan.parameters) == (plan.row != 3) for plan in plans
+    )
 
 
 def test_variants_of_a_picture_do_not_depend_on_others(run, known, open_gate):
@@ -208,7 +217,7 @@ def test_every_variant_tells_where_it_comes_from(folder, run, cloth):
         source = originals[row["made_from"]]
         assert source.split == row["split"] == "train"
         assert (row["cluster"], row["item_id"]) == (source.cluster, source.item_id)
-        assert row["model"] == run.fingerprint and row["seed"] == "0" and row["method"] == "colours of another"
+        assert row["model"] == run.fingerprint and row["seed"] == "0" and "colours of another" in row["method"]
         donor = originals[json.loads(row["parameters"])["colours_of"]]
         assert donor.split == "train" and donor.cluster == source.cluster and donor.key != source.key
         assert images.image_size(folder / row["path"]) == (96, 96)

@@ -2,17 +2,260 @@
 
 from __future__ import annotations
 
-KEY = "stripes/0_0.png"
+import io
+import json
+import re
+import zipfile
+from pathlib import Path
 
+import pytest
+from conftest import CRAFTS, paint
+from PIL import Image
+from streamlit.testing.v1 import AppTest
+from typer.testing import CliRunner
 
+from apps import cli
+from apps.knowledge import labels_with
+from apps.web import parts, search, serve, store
+from saree_vae.errors import SareeError
+from saree_vae.query import Query
+
+KEY, OTHER = "stripes/0_0.png", "dots/1_0.png"
 SAID = ("markdown", "caption", "info", "error", "warning")
+SCRIPT = str(Path(serve.__file__).with_name("main.py"))
 
 
-def words(page) -> str:
+def words(page: AppTest) -> str:
     return "\n".join(one.value for kind in SAID for one in page.get(kind))
 
 
-def test_a_search_from_a_link_finds_the_piece_again(front):
-    page = front("search", query={"like": KEY, "slant": "0"})
+def png(side: int = 96, **more) -> bytes:
+    file = io.BytesIO()
+    paint("dots", "#1f4e79", side=side).save(file, "PNG", **more)
+    return file.getvalue()
+
+
+def uploaded(page: AppTest, name: str, file: bytes) -> AppTest:
+    return page.file_uploader(key="search upload").upload(name, file, "image/png").run()
+
+
+def pressed(page: AppTest, key: str) -> AppTest:
+    return page.button(key=key).click().run()
+
+
+# --- searching ---
+
+
+def test_an_uploaded_picture_finds_its_like_and_the_address_leads_back(front):
+    page = uploaded(front("search"), "mine.png", png())
+    assert not page.exception and "24 of 32 pieces" in words(page)
+    assert "patola" in page.get("markdown")[-1].value or "patola" in words(page)
+    again = front("search", query={"q": page.query_params["q"]})
+    assert not again.exception and first(again) == first(page)
+
+
+def first(page: AppTest) -> str:
+    """The key of the piece that was found first, of the first button below a card."""
+    return next(button.key for button in page.button if button.key.startswith("only ")).removeprefix("only ")
+
+
+def test_a_link_brings_back_likes_dislikes_and_the_slant(front):
+    page = front("search", query={"like": [KEY, KEY], "unlike": OTHER, "slant": "0.2", "where": "split == 'train'"})
     assert not page.exception
-    assert "jamdani" in words(page) and "of 32 pieces" in words(page)
+    assert page.session_state.liked == [KEY] and page.session_state.disliked == [OTHER]
+    assert page.slider(key="slant").value == 0.2
+    assert "split" in words(page)
+    assert page.query_params["like"] == KEY and page.query_params["slant"] == "0.2"
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ({"q": "AAAA"}, "link"),
+        ({"like": KEY, "where": "year >"}, "year"),
+        ({"like": "../../etc/passwd"}, "no longer"),
+        ({"slant": "1e9", "like": KEY}, "of 32 pieces"),
+        ({"slant": "nan", "like": KEY}, "of 32 pieces"),
+        ({"start": "nonsense", "like": KEY}, "of 32 pieces"),
+    ],
+)
+def test_a_link_that_was_tampered_with_is_told_in_words(front, query, said):
+    page = front("search", query=query)
+    assert not page.exception
+    assert said in words(page).replace("\\", "")
+
+
+def test_likes_and_dislikes_change_what_is_found_and_can_be_taken_back(front):
+    page = front("search", query={"like": KEY})
+    before = first(page)
+    pressed(page, f"disliked {before}")
+    assert page.session_state.disliked == [before] and first(page) != before
+    pressed(page, f"drop disliked {before}")
+    assert page.session_state.disliked == [] and first(page) == before
+    pressed(page, f"only {before}")
+    assert page.session_state.liked == [before] and first(page) != before
+
+
+def test_a_preset_moves_the_slider_and_the_slider_leaves_the_preset(front):
+    page = front("search", query={"like": KEY})
+    name = "This design, in other colours"
+    page.segmented_control(key="preset").set_value(name).run()
+    assert page.slider(key="slant").value == 0 and page.session_state.differ
+    page.slider(key="slant").set_value(0.7).run()
+    assert not page.session_state.differ and page.query_params["slant"] == "0.7"
+
+
+def test_filters_by_the_catalogue_and_by_the_graph_hold(front):
+    page = front("search", query={"like": KEY})
+    page.multiselect(key="filter cluster").set_value(["patola"]).run()
+    assert all(key.startswith("dots/") for key in found(page)) and found(page)
+    page.multiselect(key="filter cluster").set_value([]).run()
+    box = page.multiselect(key="term technique")
+    term = next(one for one in box.options if "tapestry" in one)
+    box.set_value([term]).run()
+    having = {mark for mark, craft in CRAFTS.items() if craft in labels_with(CRAFTS.values())("technique", term)}
+    assert {key.split("/")[0] for key in found(page)} == having and 0 < len(having) < len(CRAFTS)
+
+
+def found(page: AppTest) -> list[str]:
+    return [button.key.removeprefix("only ") for button in page.button if button.key.startswith("only ")]
+
+
+def test_pieces_are_found_by_chosen_colours(front):
+    page = front("search", query={"start": "Colours"})
+    page.color_picker(key="colour 0").set_value("#1f4e79").run()
+    page.color_picker(key="colour 1").set_value("#ffffff").run()
+    assert not page.exception
+    best = [button.key for button in page.button if button.key.startswith("from colours ")][:8]
+    assert best and all("/1_" in key for key in best)  # the blue ground
+
+
+# --- what comes in ---
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "said"),
+    [
+        ("empty.png", b"", "is empty"),
+        ("text.png", b"<script>alert(1)</script>" * 9, "text.png"),
+        ("half.png", png()[:200], "half.png"),
+    ],
+)
+def test_what_is_no_picture_is_told_in_words_and_nothing_is_searched(front, name, file, said):
+    page = uploaded(front("search"), name, file)
+    assert not page.exception
+    assert said in "".join(error.value for error in page.error).replace("\\", "")
+    assert not found(page)
+
+
+def test_a_picture_of_too_many_pixels_is_refused(front, monkeypatch):
+    monkeypatch.setattr("saree_vae.images.MAX_PIXELS", 1000)
+    checked = parts.read_image.__kwdefaults__
+    monkeypatch.setitem(checked, "max_pixels", 1000)
+    page = uploaded(front("search"), "vast.png", png())
+    assert "vast" in "".join(error.value for error in page.error)
+    assert not found(page)
+
+
+def test_nothing_of_a_user_becomes_markup():
+    for text in (
+        "![](http://evil/x.png)",
+        "<b>x</b>",
+        "[a](javascript:1)",
+        ":red[x]",
+        "$x$",
+        "`a`",
+        "http://evil",
+        "# x",
+    ):
+        shown = parts.plain(text)
+        assert shown.replace("\\", "") == text
+        unescaped = re.sub(r"\\.", "", shown)
+        assert not set("[]()<>!`$:#/*_") & set(unescaped)
+    assert parts.plain("two\n\nlines") == "two lines"
+
+
+def test_no_spreadsheet_runs_a_name():
+    assert search._cell("=cmd|' /C calc'!A0").startswith("'=") and search._cell("saree.jpg") == "saree.jpg"
+
+
+def test_the_archive_holds_the_table_and_the_photographs(front, shop):
+    front("search")
+    collection = store.collection()
+    hits = collection.catalogue.search(collection.latents.mu[:1], 3)[0]
+    archive = zipfile.ZipFile(io.BytesIO(search._zipped(collection, hits, b"table")))
+    assert archive.read("found.csv") == b"table" and len(archive.namelist()) == 4
+    name = next(name for name in archive.namelist() if name.startswith("01_"))
+    assert archive.read(name) == (shop / "data" / hits[0].key).read_bytes()
+
+
+# --- the whole ---
+
+
+def test_every_page_opens_without_a_catalogue_and_says_what_to_do(front):
+    for name in ("search", "between", "craft", "variants", "explore", "record"):
+        page = front(name, catalogue=None, head=None, run=None)
+        assert not page.exception, name
+        assert words(page), name
+    assert "saree-vae quickstart" in "".join(code.value for code in front("search", catalogue=None).code)
+
+
+def test_a_catalogue_that_is_gone_is_told(front, tmp_path):
+    page = front("search", catalogue=str(tmp_path / "gone"))
+    assert not page.exception and "catalogue" in page.error[0].value
+
+
+def test_the_app_has_all_its_pages(front, monkeypatch, shop):
+    monkeypatch.setenv(store.VARIABLE, json.dumps({"catalogue": str(shop / "catalogue")}))
+    page = AppTest.from_file(SCRIPT, default_timeout=60).run()
+    assert not page.exception and page.title[0].value == "Search"
+
+
+def test_the_command_finds_the_quickstart_and_names_what_is_missing(tmp_path, monkeypatch, shop):
+    monkeypatch.chdir(tmp_path)
+    assert json.loads(serve.settings(None, None, None, False)) == {"edit": False}
+    (tmp_path / "saree-quickstart").symlink_to(shop)
+    assert {*json.loads(serve.settings(None, None, None, True))} == {"catalogue", "head", "run", "edit"}
+    own = json.loads(serve.settings(shop / "catalogue", None, None, False))
+    assert {*own} == {"catalogue", "edit"}  # another model's head would not fit
+    told = CliRunner().invoke(cli.app, ["app", "--catalogue", str(tmp_path)])
+    assert isinstance(told.exception, SareeError) and "catalogue.json" in str(told.exception)
+
+
+def test_it_listens_to_this_machine_alone_and_tells_nobody():
+    import tomllib
+
+    config = tomllib.loads(Path(SCRIPT).with_name(".streamlit").joinpath("config.toml").read_text())
+    assert config["server"]["address"] == "127.0.0.1" and config["browser"]["gatherUsageStats"] is False
+    assert config["server"]["maxUploadSize"] <= 25
+
+
+def test_text_can_be_read_in_both_themes():
+    import tomllib
+
+    theme = tomllib.loads(Path(SCRIPT).with_name(".streamlit").joinpath("config.toml").read_text())["theme"]
+    for shade in ("light", "dark"):
+        colours = theme[shade]
+        for ground in (colours["backgroundColor"], colours["secondaryBackgroundColor"]):
+            for text in (colours["textColor"], colours["primaryColor"], colours["linkColor"]):
+                assert contrast(text, ground) >= 4.5, (shade, text, ground)
+
+
+def contrast(one: str, other: str) -> float:
+    """WCAG 2.1's ratio."""
+    high, low = sorted((luminance(one), luminance(other)), reverse=True)
+    return (high + 0.05) / (low + 0.05)
+
+
+def luminance(colour: str) -> float:
+    levels = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [level / 12.92 if level <= 0.04045 else ((level + 0.055) / 1.055) ** 2.4 for level in levels]
+    return sum(share * level for share, level in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+
+def test_a_link_is_of_this_catalogue_only(front):
+    front("search")
+    assert isinstance(
+        Query.of_text(Query(store.collection().embedding[:1]).text(), store.collection().catalogue), Query
+    )
+    assert Image.open(io.BytesIO(parts.small(parts.Picture("x", png())))).size == (96, 96)

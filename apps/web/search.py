@@ -7,12 +7,13 @@ import io
 import time
 import zipfile
 from collections.abc import Sequence
+from contextlib import suppress
 
 import numpy as np
 import plotly.graph_objects as go
 import streamlit as st
 
-from apps.knowledge import clusters_with
+from apps.knowledge import labels_with
 from kg.queries import show
 from saree_vae import query as queries
 from saree_vae.catalogue import Hit
@@ -237,7 +238,7 @@ def _filters(found: Collection):
             picked = st.multiselect(column.replace("_", " "), values, key=f"filter {column}", persist_state="session")
             if picked:
                 said.append("(" + " or ".join(f"{column} == {_quoted(value)}" for value in picked) + ")")
-        for kind, terms in _terms(found).items():
+        for kind, terms in _terms(tuple(parts.clusters_of(found))).items():
             picked = st.multiselect(f"{kind} (or narrower)", terms, key=f"term {kind}", persist_state="session")
             said += [f"{kind} ~ {_quoted(term)}" for term in picked]
         typed = st.text_input("Or in words", state.where, placeholder="cluster == 'paithani' and year > 1950")
@@ -248,7 +249,10 @@ def _filters(found: Collection):
     st.caption(plain(text))
     with parts.told():
         wanted = parse(text)
-        return wanted.answered(clusters_with, _predicted(found)) if wanted.asks else wanted
+        if not wanted.asks:
+            return wanted
+        thought = {key: cluster for key, (cluster, _) in store.named(found, found.version).items()}
+        return wanted.answered(labels_with([*parts.clusters_of(found), *thought.values()]), thought)
     st.stop()
 
 
@@ -266,26 +270,17 @@ def _choices(found: Collection) -> dict[str, list[str]]:
     return {name: sorted(some) for name, some in values.items() if 1 < len(some) <= FEW or (name == "cluster" and some)}
 
 
-def _terms(found: Collection) -> dict[str, list[str]]:
-    """Terms of the graph that clusters of this catalogue have, by kind."""
-    return _terms_of(tuple(parts.clusters_of(found)))
-
-
 @st.cache_data(show_spinner=False, max_entries=4)
-def _terms_of(clusters: Sequence[str]) -> dict[str, list[str]]:
-    opened, terms = store.graph(), {}
+def _terms(clusters: Sequence[str]) -> dict[str, list[str]]:
+    """Terms of the graph that some but not all of these labels' clusters have, by kind."""
+    asked, having = labels_with(clusters), {}
     for cluster in clusters:
-        try:
-            told = show(opened, cluster)
-        except SareeError:
-            continue  # a label that the graph does not know
-        for one in told.evidence:
-            terms.setdefault(one.node.partition(":")[0], set()).add(one.name)
-    return {kind: sorted(some) for kind, some in sorted(terms.items()) if len(some) > 1}
-
-
-def _predicted(found: Collection) -> dict[str, str]:
-    return {key: cluster for key, (cluster, _) in store.named(found, found.version).items()}
+        with suppress(SareeError):  # a label that the graph does not know
+            for one in show(store.graph(), cluster).evidence:
+                having[one.node] = one
+    found = [one for one in having.values() if 0 < len(asked(one.node.partition(":")[0], one.name)) < len(clusters)]
+    kinds = sorted({one.node.partition(":")[0] for one in found})
+    return {kind: sorted(one.name for one in found if one.node.startswith(f"{kind}:")) for kind in kinds}
 
 
 def _tray(found: Collection) -> None:
