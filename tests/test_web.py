@@ -54,9 +54,14 @@ def test_an_uploaded_picture_finds_its_like_and_the_address_leads_back(front):
     assert not again.exception and first(again) == first(page)
 
 
+def found(page: AppTest) -> list[str]:
+    """Keys of the pieces that were found, best first, by the buttons below their cards."""
+    keys = [button.key or "" for button in page.button]
+    return [key.removeprefix("only ") for key in keys if key.startswith("only ")]
+
+
 def first(page: AppTest) -> str:
-    """The key of the piece that was found first, of the first button below a card."""
-    return next(button.key for button in page.button if button.key.startswith("only ")).removeprefix("only ")
+    return found(page)[0]
 
 
 def test_a_link_brings_back_likes_dislikes_and_the_slant(front):
@@ -117,16 +122,12 @@ def test_filters_by_the_catalogue_and_by_the_graph_hold(front):
     assert {key.split("/")[0] for key in found(page)} == having and 0 < len(having) < len(CRAFTS)
 
 
-def found(page: AppTest) -> list[str]:
-    return [button.key.removeprefix("only ") for button in page.button if button.key.startswith("only ")]
-
-
 def test_pieces_are_found_by_chosen_colours(front):
     page = front("search", query={"start": "Colours"})
     page.color_picker(key="colour 0").set_value("#1f4e79").run()
     page.color_picker(key="colour 1").set_value("#ffffff").run()
     assert not page.exception
-    best = [button.key for button in page.button if button.key.startswith("from colours ")][:8]
+    best = [button.key for button in page.button if "from colours" in (button.key or "")][:8]
     assert best and all("/1_" in key for key in best)  # the blue ground
 
 

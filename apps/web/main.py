@@ -16,7 +16,7 @@ from apps.web.store import settings
 def main() -> None:
     st.set_page_config("saree-vae", _icon(), layout="wide", initial_sidebar_state="collapsed")
     pages = [
-        st.Page(search.page, title="Search", icon=":material/search:", url_path="search", default=True),
+        st.Page(search.page, title="Search", icon=":material/search:", default=True),
         st.Page(between.page, title="Interpolate", icon=":material/gradient:", url_path="interpolate"),
         st.Page(craft.page, title="Craft cluster", icon=":material/account_tree:", url_path="craft"),
         st.Page(variants.page, title="Variants", icon=":material/auto_awesome_mosaic:", url_path="variants"),

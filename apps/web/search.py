@@ -358,14 +358,15 @@ def _export(found: Collection, hits: Sequence[Hit]) -> None:
         figures = (f"{value:.4f}" for value in (hit.score, hit.motif, hit.colour))
         writer.writerow([rank, _cell(hit.key), _cell(hit.cluster or ""), _cell(hit.item_id or ""), *figures])
     table = file.getvalue().encode("utf-8")
-    with st.container(horizontal=True):
-        st.download_button("Table (CSV)", table, "found.csv", "text/csv", icon=":material/table:", on_click="ignore")
+    icon = ":material/{}:".format
+    with st.container(horizontal=True):  # made when they are asked for, and not at every move of the slider
+        st.download_button("Table (CSV)", lambda: table, "found.csv", "text/csv", icon=icon("table"), on_click="ignore")
         st.download_button(
             "Pictures (ZIP)",
             lambda: _zipped(found, hits, table),
             "found.zip",
             "application/zip",
-            icon=":material/folder_zip:",
+            icon=icon("folder_zip"),
             on_click="ignore",
         )
 

@@ -13,6 +13,7 @@ import typer
 from saree_vae.errors import SareeError
 
 PORT = 8501
+VARIABLE = "SAREE_VAE_APP"  # through which the pages are told what to open
 QUICKSTART = Path("saree-quickstart")
 
 
@@ -47,13 +48,17 @@ def app(
     found = settings(catalogue, head, run, edit)
     if importlib.util.find_spec("streamlit") is None:
         raise SareeError("the front end needs Streamlit: pip install 'saree-vae[app]'")
-    script = Path(__file__).with_name("main.py")
-    command = [sys.executable, "-m", "streamlit", "run", str(script), "--server.port", str(port)]
     typer.echo(f"http://127.0.0.1:{port} (Ctrl+C stops it)", err=True)
     try:
-        raise typer.Exit(subprocess.call(command, env=os.environ | {"SAREE_VAE_APP": found}))
+        raise typer.Exit(subprocess.call(command(port), env=os.environ | {VARIABLE: found}))
     except KeyboardInterrupt:
         raise typer.Exit(0) from None
+
+
+def command(port: int) -> list[str]:
+    """What runs the pages; they find their settings in VARIABLE."""
+    script = Path(__file__).with_name("main.py")
+    return [sys.executable, "-m", "streamlit", "run", str(script), "--server.port", str(port)]
 
 
 def settings(catalogue: Path | None, head: Path | None, run: Path | None, edit: bool) -> str:

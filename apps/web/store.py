@@ -25,7 +25,7 @@ from saree_vae.latents import Latents
 from saree_vae.palette import Palettes
 from saree_vae.query import Nearness
 
-VARIABLE = "SAREE_VAE_APP"  # through which `saree-vae app` tells this process its settings
+from .serve import VARIABLE
 
 
 class Settings(BaseModel):

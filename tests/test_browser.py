@@ -1,0 +1,127 @@
+"""The front end in a real browser, on a phone and on a desk: searching, interpolating, asking why; nothing foreign.
+
+Pictures of the pages are left in the folder that SAREE_VAE_SCREENSHOTS names.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from apps.web import serve
+
+playwright = pytest.importorskip("playwright.sync_api", reason="no playwright")
+CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
+if not Path(CHROMIUM).exists():
+    pytest.skip("no Chromium (apt install chromium)", allow_module_level=True)
+
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+SIZES = {"phone": (390, 844), "desk": (1920, 1080)}
+OWN = ("http://127.0.0.1", "ws://127.0.0.1", "data:", "blob:")
+PATIENCE = 40_000  # milliseconds
+
+
+@pytest.fixture(scope="module")
+def address(shop: Path) -> Iterator[str]:
+    """The app on the shop, as the command starts it."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    settings = json.dumps({name: str(shop / name) for name in ("catalogue", "head", "run")})
+    process = subprocess.Popen(serve.command(port), env=os.environ | {serve.VARIABLE: settings})
+    try:
+        for _ in range(600):
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/_stcore/health").close()
+                break
+            except OSError:
+                time.sleep(0.2)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with playwright.sync_playwright() as started:
+        opened = started.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield opened
+        opened.close()
+
+
+@contextmanager
+def visited(browser, address: str, path: str, size: str, title: str, shade: str = "light"):
+    """A page that must neither fail, nor complain, nor ask anybody else for anything."""
+    width, height = SIZES[size]
+    context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=shade)
+    page, wrong = context.new_page(), []
+    page.set_default_timeout(PATIENCE)
+    page.on("pageerror", lambda error: wrong.append(f"page error: {error}"))
+    page.on("console", lambda said: said.type == "error" and wrong.append(f"console: {said.text}"))
+    page.on("request", lambda asked: asked.url.startswith(OWN) or wrong.append(f"foreign: {asked.url}"))
+    page.goto(f"{address}/{path}")
+    page.get_by_role("heading", name=title, level=1).wait_for()
+    yield page
+    settled(page)
+    kept = os.environ.get("SAREE_VAE_SCREENSHOTS")
+    if kept:
+        Path(kept).mkdir(parents=True, exist_ok=True)
+        page.screenshot(path=f"{kept}/{title.lower().replace(' ', '_')}_{size}_{shade}.png", full_page=True)
+    assert page.locator("[data-testid=stException]").count() == 0
+    missing = "els => els.filter(e => !e.alt).length"
+    assert page.eval_on_selector_all("[data-testid=stImage] img", missing) == 0, "a picture without words"
+    wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+    assert wide <= 0, f"{wide} pixels too wide"
+    context.close()
+    assert not wrong, wrong
+
+
+def settled(page) -> None:
+    """Wait until the script has run through."""
+    page.locator("[data-testid=stApp][data-test-script-state=notRunning]").wait_for()
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_a_picture_is_uploaded_found_and_the_search_refined(browser, address, shop, size):
+    with visited(browser, address, "", size, "Search") as page:
+        page.set_input_files("input[type=file]", shop / "data/dots/1_0.png")
+        page.get_by_text("of 32 pieces").wait_for()
+        page.get_by_text("This design, in other colours").click()
+        page.wait_for_url("**differ=1**")
+        settled(page)
+        page.get_by_role("button", name="More like this").nth(2).click()
+        page.wait_for_url("**like=**")
+        link = page.url
+    with visited(browser, address, link.partition(f"{address}/")[2], size, "Search", "dark") as page:
+        page.get_by_text("of 32 pieces").wait_for()
+
+
+def test_the_slider_moves_by_keys(browser, address):
+    with visited(browser, address, "?like=dots%2F1_0.png", "desk", "Search") as page:
+        page.get_by_text("of 32 pieces").wait_for()
+        slider = page.get_by_role("slider")
+        slider.focus()
+        for _ in range(10):
+            page.keyboard.press("ArrowLeft")
+        page.wait_for_url("**slant=0&**")
+
+
+def test_found_pieces_are_exported(browser, address):
+    with visited(browser, address, "?like=dots%2F1_0.png", "desk", "Search") as page:
+        with page.expect_download() as table:
+            page.get_by_text("Table (CSV)").click()
+        assert Path(table.value.path()).read_text().startswith("rank,key,cluster")
+        with page.expect_download() as archive:
+            page.get_by_text("Pictures (ZIP)").click()
+        assert Path(archive.value.path()).read_bytes()[:2] == b"PK"
