@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 DRAWN = 24  # pictures on a sheet, the strangest
 COLUMNS = 4  # pictures, each with its heat map, in a row of it
 SIDE = 256  # pixels of a picture as it is drawn
+FALSE_ALARMS = 0.05  # share of usual pictures that may be called strange
 
 
 def anomaly(
@@ -46,7 +47,7 @@ def anomaly(
     ] = None,
     false_alarms: Annotated[
         float, typer.Option(help="Share of usual pictures that may be called strange.", min=0.001, max=0.5)
-    ] = 0.05,
+    ] = FALSE_ALARMS,
     k: Annotated[int, typer.Option("-k", help="How many of the data set's own to list, strangest first.", min=1)] = 20,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document, of all pictures.")] = False,
     sheet: Annotated[
@@ -103,6 +104,19 @@ def measured(
     from saree_vae.detection import measured as measure
 
     return measure(run, dataset, strange, seed=seed, progress=progress)
+
+
+def outlying(run: Path, data: Path) -> list[dict]:
+    """Pictures of a data set that are strange to a model, strangest first, and why."""
+    from saree_vae.anomaly import outliers
+
+    loaded, dataset = run_and_data(run, data, "auto")
+    with task_bar() as progress:
+        found, scorer, _ = outliers(loaded, dataset, progress=progress)
+    for note in notes(scorer, FALSE_ALARMS):
+        console().print(note)
+    strange = (i for i in range(len(found.keys)) if found.score[i] > scorer.limit(FALSE_ALARMS))
+    return [{"key": found.keys[i], "score": float(found.score[i]), "why": found.words(i)} for i in strange]
 
 
 def items_of(pictures: Sequence[Path]) -> list[Item]:

@@ -94,6 +94,10 @@ def render(
 @app.command()
 def check(
     data: Annotated[Path, typer.Argument(metavar="D", help="A folder of images or a manifest.csv.")],
+    run: Annotated[
+        Path | None,
+        typer.Option(metavar="RUN", help="Also list what is strange to this model; takes a minute or more."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Look a data set over: unreadable, tiny, duplicate, leaking between splits, lonely in their class."""
@@ -101,10 +105,13 @@ def check(
 
     with bar("looking") as step:
         found = look_over(data, progress=step)
+    strange = anomalies.outlying(run, data) if run else []
     if as_json:
-        print_json(found.to_dict())
+        print_json(found.to_dict() | ({"strange": strange} if run else {}))
     else:
         print("\n".join(found.lines()))
+        for one in strange:
+            print(f"strange: {one['key']} ({one['why']})")
 
 
 @app.command()

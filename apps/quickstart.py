@@ -197,7 +197,9 @@ def _notes(dataset: data.DataSet, indexed: indexing.Indexed) -> list[str]:
 
 def _next_steps(where: Path, out: Path, dataset: data.DataSet, named: bool) -> list[tuple[str, str]]:
     picture = (dataset.of("test") or dataset.items)[0].path
+    head = ["--head", out / "head"] if named else []
     steps = {
+        "look rather than type": ("app", "--catalogue", out / "catalogue", *head),
         "the same design in other colours": (
             "search",
             out / "catalogue",

@@ -58,12 +58,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 @contextmanager
-def opened(catalogue: Path) -> Iterator[tuple[int, subprocess.Popen]]:
+def opened(catalogue: Path, run: Path | None = None) -> Iterator[tuple[int, subprocess.Popen]]:
     """The app on a free port, and its process."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    environment = os.environ | {serve.VARIABLE: serve.settings(catalogue, None, None, False)}
+    environment = os.environ | {serve.VARIABLE: serve.settings(catalogue, None, run, False)}
     process = subprocess.Popen(serve.command(port), env=environment, stdout=subprocess.DEVNULL)
     try:
         wait(port)

@@ -324,6 +324,20 @@ def test_one_unreadable_picture_does_not_stop_the_others(own_run, many, tmp_path
     assert "torn.jpg" in refused(capsys, monkeypatch, "anomaly", own_run, "--data", many, tmp_path / "torn.jpg")
 
 
+def test_a_look_over_a_data_set_lists_what_is_strange_in_it(own_run, many, tmp_path):
+    odd = Path(shutil.copytree(many, tmp_path / "odd"))
+    noise = noise_pictures(1, 96)[0]
+    Image.fromarray(noise).save(odd / "odd.png")
+    manifest = odd / "manifest.csv"
+    header = manifest.read_text().splitlines()[0].split(",")
+    named = {"path": "odd.png", "split": "test"}
+    manifest.write_text(manifest.read_text() + ",".join(named.get(column, "") for column in header) + "\n")
+    told = run("check", odd, "--run", own_run).stdout
+    assert "strange: odd.png (" in told
+    found = json.loads(run("check", odd, "--run", own_run, "--json").stdout)
+    assert found["strange"][0]["key"] == "odd.png" and "strange" not in json.loads(run("check", odd, "--json").stdout)
+
+
 def test_ten_pictures_to_set_it_on_promise_no_more_than_they_can(own_run, many, tmp_path):
     few = Path(shutil.copytree(many, tmp_path / "few"))
     rows = (few / "manifest.csv").read_text().splitlines()

@@ -212,6 +212,15 @@ def test_the_app_has_all_its_pages(front, monkeypatch, shop):
     assert not page.exception and page.title[0].value == "Search"
 
 
+def test_whoever_must_sign_in_sees_nothing_before(monkeypatch, shop):
+    monkeypatch.setenv(store.VARIABLE, json.dumps({"catalogue": str(shop / "catalogue")}))
+    page = AppTest.from_file(SCRIPT, default_timeout=60)
+    page.secrets["auth"] = {"redirect_uri": "http://127.0.0.1:8501/oauth2callback", "cookie_secret": "x"}
+    page.run()
+    assert not page.exception and [button.label for button in page.button] == ["Sign in"]
+    assert "Search" not in words(page) and len(page.title) == 1
+
+
 def test_the_command_finds_the_quickstart_and_names_what_is_missing(tmp_path, monkeypatch, shop):
     monkeypatch.chdir(tmp_path)
     assert json.loads(serve.settings(None, None, None, False)) == {"edit": False}

@@ -15,6 +15,8 @@ from apps.web.store import settings
 
 def main() -> None:
     st.set_page_config("saree-vae", _icon(), layout="wide", initial_sidebar_state="collapsed")
+    if not signed_in():
+        return
     pages = [
         st.Page(search.page, title="Search", icon=":material/search:", default=True),
         st.Page(between.page, title="Interpolate", icon=":material/gradient:", url_path="interpolate"),
@@ -26,6 +28,19 @@ def main() -> None:
     st.navigation(pages, position="top").run()
     st.divider()
     st.caption("saree-vae" + (" · may change what is stored" if settings().edit else ""))
+
+
+def signed_in() -> bool:
+    """Whether this visitor may come in: everybody, unless secrets.toml has an [auth], as Streamlit's st.login reads."""
+    try:
+        asked = "auth" in st.secrets
+    except st.errors.StreamlitSecretNotFoundError:
+        asked = False
+    if not asked or st.user.get("is_logged_in", False):
+        return True
+    st.title("saree-vae", anchor=False)
+    st.button("Sign in", on_click=st.login, icon=":material/login:")
+    return False
 
 
 @st.cache_resource(show_spinner=False)
