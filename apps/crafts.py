@@ -13,7 +13,7 @@ import typer
 
 from saree_vae.errors import SareeError
 
-from .knowledge import FactsOption, graph
+from .knowledge import FactsOption, graph, seen_line
 from .showing import (
     DataOption,
     DeviceOption,
@@ -163,6 +163,30 @@ def sureness(head: Head) -> str:
     return f"calibrated on {len(head.checked)} pictures of val{few}; it names a cluster from {head.limit():.2f} on"
 
 
+def promise(head: Head, told: Prediction, risk: float) -> str:
+    """How far an answer can be relied on, in a sentence or two: what was checked, and no more."""
+    from kg.head import CONFIDENCE, threshold
+
+    share, checked = f"1 in {round(1 / risk)}", len(head.checked)
+    if told.unlike:
+        return "It is less like any labelled piece than nearly all pictures that were checked, so nothing is named."
+    if not checked:
+        return "This head was checked on no picture, so it names nothing."
+    limit = head.limit(risk)
+    if told.level is None:
+        return f"Clusters are named from {limit:.0%} on and groups from {1 - risk:.0%} on; nothing here reaches that."
+    if told.level != "cluster":
+        return f"Groups are named from {1 - risk:.0%} on. Which cluster of the group it is, is unsure."
+    if told.unseen:
+        return "It was checked without the clusters that it was never shown, so with them nothing is promised."
+    sure = head.checked[:, 0] >= limit
+    wrong = int((1 - head.checked[sure, 1]).sum())
+    counted = f"It was so sure of {int(sure.sum()):,} of {checked:,} checked pictures, and wrong on {wrong:,} of those."
+    if threshold(*head.checked.T, risk) > 1:
+        return f"{counted} That is too little to promise that at most {share} such answers is wrong."
+    return f"At most {share} such answers is wrong ({CONFIDENCE:.0%} sure, for pictures like those checked). {counted}"
+
+
 def fitted(
     run: Run,
     dataset: DataSet,
@@ -273,6 +297,15 @@ def embedded(run: Run, pictures: Sequence[Path], crops: int) -> tuple[Latents, d
     return latents, hashes, list(bad)
 
 
+def looked_at(run: Run, picture: Path | bytes, crops: int, key: str) -> Latents:
+    """Latents of one picture and its regions. Raises ImageError where it cannot be read."""
+    from saree_vae import regions
+    from saree_vae.encoding import encode
+
+    part = regions.read(picture, run.read_size, crops)
+    return encode(run, part.squares, [key] * len(part.boxes))
+
+
 def named(head: Path, catalogue: Catalogue) -> dict[str, tuple[str, float]]:
     """What a head names surely enough among the items of a catalogue that have no label: cluster and probability."""
     from kg.head import Head
@@ -341,8 +374,7 @@ def print_why(opened: nx.MultiDiGraph, why: Why, name: dict[str, str]) -> None:
     if why.runner_up:
         other = name[why.runner_up]
         for one in why.apart:
-            seen = one.visible + (f" ({one.visible_note})" if one.visible_note else "")
-            print_text(f"  or {other}? to be seen in a photograph: {seen}")
+            print_text(f"  or {other}? {seen_line(one)}")
             print_text(f"    {words(one.a)}: {one.features_a}\n    {words(one.b)}: {one.features_b}")
         if why.contrasts and not why.apart:
             told = (f"{words(attribute)}: {a}, of {other} {b}" for attribute, a, b in why.contrasts)
@@ -350,12 +382,19 @@ def print_why(opened: nx.MultiDiGraph, why: Why, name: dict[str, str]) -> None:
 
 
 def reason_line(opened: nx.MultiDiGraph, reason: Reason) -> str:
-    kind, _, name = reason.node.partition(":")
-    seen = (
-        f"{words(name)}, seen {reason.strength:.0%} surely"
-        if reason.strength is not None
-        else (f"looks like cloths with {kind} {name}")
-    )
     path = " - ".join(opened.nodes[node]["name"] for node in reason.path)
+    return f"{reason_seen(reason)}: {reason_odds(reason)}; {path}"
+
+
+def reason_seen(reason: Reason) -> str:
+    """What speaks for a cluster, in a few words."""
+    kind, _, name = reason.node.partition(":")
+    if reason.strength is None:
+        return f"looks like cloths with {kind} {name}"
+    return f"{words(name)}, seen {reason.strength:.0%} surely"
+
+
+def reason_odds(reason: Reason) -> str:
+    """How much it speaks for the cluster."""
     odds = f"{reason.odds:.1f}" if reason.odds < 1000 else "over 1,000"
-    return f"{seen}: odds times {odds} (without it {reason.without:.2f}); {path}"
+    return f"odds times {odds} (without it {reason.without:.2f})"

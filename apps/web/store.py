@@ -143,7 +143,7 @@ def _head(folder: Path) -> Head:
     return found
 
 
-@st.cache_resource(show_spinner=False, max_entries=1)
+@st.cache_resource(show_spinner="Asking the head about pieces without a label …", max_entries=1)
 def named(_collection: Collection, version: str) -> dict[str, tuple[str, float]]:
     """What the head names surely enough among pieces without a label: cluster and probability, by key."""
     from apps.crafts import named as by_head
