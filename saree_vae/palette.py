@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image
@@ -15,23 +15,18 @@ LEVELS = (8, 12, 12)  # bins of OKLab's L, a and b
 LOW, HIGH = np.float32([0.0, -0.3, -0.3]), np.float32([1.0, 0.3, 0.3])
 ALIKE = 0.08  # in OKLab: at this distance two colours count as half the same
 
-Progress = Callable[[int, int], object]
-
 
 class Palettes:
     """How much of each colour N pictures have, (N, bins) float16: 2 kB a picture.
 
     Args:
         thumbnails: JPEG.
-        progress: called with (done, total).
     """
 
-    def __init__(self, thumbnails: Sequence[bytes], progress: Progress | None = None):
+    def __init__(self, thumbnails: Sequence[bytes]):
         self.shares = np.zeros((len(thumbnails), int(np.prod(LEVELS))), np.float16)
         for row, file in enumerate(thumbnails):
             self.shares[row] = _shares(file)
-            if progress and row % 100 == 99:
-                progress(row + 1, len(thumbnails))
 
     def score(self, colours: np.ndarray) -> np.ndarray:
         """How far pictures consist of all of these colours, (N,) in [0, 1].

@@ -82,14 +82,14 @@ def write_report(
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    environment.filters |= {"number": _number, "count": "{:,}".format}
+    environment.filters |= {"number": number, "count": "{:,}".format}
     html = environment.get_template("report.html.j2").render(
         title=title,
         results=results,
-        tasks=[_task(name, task) for name, task in results["tasks"].items()],
-        headlines=_headlines(results["tasks"]),
+        tasks=[table(name, task) for name, task in results["tasks"].items()],
+        headlines=headlines(results["tasks"]),
         pictures=[_picture(name, *picture) for name, picture in (pictures or {}).items()],
-        curves=_curves(_rows(Path(run_path) / "metrics.jsonl")),
+        curves=[_curve(*curve) for curve in curves(run_path)],
         chart=CHART,
         next_steps=next_steps,
         notes=notes,
@@ -100,7 +100,7 @@ def write_report(
     return path
 
 
-def _headlines(tasks: dict) -> list[dict]:
+def headlines(tasks: dict) -> list[dict]:
     """R@1 of the row that answers each question, beside the best baseline of the same part."""
     lines = []
     for task, part, name, question in HEADLINES:
@@ -117,7 +117,7 @@ def _headlines(tasks: dict) -> list[dict]:
     return lines
 
 
-def _task(name: str, task: dict) -> dict:
+def table(name: str, task: dict) -> dict:
     """A task with its rows gathered by part."""
     rows = task.get("rows", [])
     return {
@@ -152,16 +152,17 @@ def _rows(path: Path) -> list[dict]:
     return [row for row in rows if isinstance(row, dict)]
 
 
-def _curves(rows: list[dict]) -> list[dict]:
-    """One small chart for each quantity that two epochs or more have told, known ones first."""
+def curves(run: str | Path) -> list[tuple[str, list[tuple[float, float]]]]:
+    """What two epochs or more of a run have told: titles and points (epoch, value), known quantities first."""
+    rows = _rows(Path(run) / "metrics.jsonl")
     told = dict.fromkeys(key for row in rows for key in row)
     names = [key for key in CURVES if key in told] + [key for key in told if key not in (*CURVES, "epoch", "step")]
-    curves = []
+    found = []
     for name in names:
         points = [(row.get("epoch", i + 1), row[name]) for i, row in enumerate(rows) if _is_number(row.get(name))]
         if len(points) > 1:
-            curves.append(_curve(CURVES.get(name, name.replace("_", " ")), points))
-    return curves
+            found.append((CURVES.get(name, name.replace("_", " ")), points))
+    return found
 
 
 def _curve(title: str, points: list[tuple[float, float]]) -> dict:
@@ -187,7 +188,8 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _number(value: float | None, *, whole: bool = False) -> str:
+def number(value: float | None, *, whole: bool = False) -> str:
+    """A figure as people read it."""
     if value is None:
         return "–"
     if whole or isinstance(value, int) or abs(value) >= 1000:

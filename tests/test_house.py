@@ -16,7 +16,7 @@ FLOORS = [
     "vae palette",
     "checkpoint likelihood",
     "encoding catalogue",
-    "interpolate variants judge",
+    "interpolate variants judge explore",
     "anomaly",
     "train evaluate report indexing classify detection",
     "query",

@@ -6,7 +6,6 @@ import functools
 import json
 import os
 import threading
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -85,11 +84,11 @@ class Collection:
     def nearness(self) -> Nearness:
         return Nearness(self.embedding, self.catalogue.motif_dim)
 
-    def palettes(self, progress: Callable[[int, int], None] | None = None) -> Palettes:
+    def palettes(self) -> Palettes:
         """Of every piece's thumbnail, in the order of `pieces`; seconds for thousands, the first time."""
         with self.working:
             if not hasattr(self, "_palettes"):
-                self._palettes = Palettes([self.catalogue.thumbnail(key) for key in self.pieces], progress)
+                self._palettes = Palettes([self.catalogue.thumbnail(key) for key in self.pieces])
         return self._palettes
 
 
