@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def scenes(keys: Sequence[str]) -> list[tuple[str, str, tuple[int, int], Callable[[Page], object]]]:
     """Names, addresses, sizes of the window, and what is done there."""
-    like, desk, phone = f"?like={quote(keys[0])}&slant=0&differ=1&start=The+collection", (1280, 900), (390, 844)
+    like, desk, phone = f"?like={quote(keys[0])}&slant=0&differ=1&start=Collection", (1280, 900), (390, 844)
     return [
         ("search", like, desk, lambda page: page.get_by_text("in other colours").first.wait_for()),
         (

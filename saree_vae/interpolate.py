@@ -9,7 +9,7 @@ at the place beyond a mixture of what it draws at the ends is added.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -20,7 +20,7 @@ from PIL import Image
 from torch import Tensor
 
 from . import retouch
-from .catalogue import Catalogue
+from .catalogue import Catalogue, Hit
 from .checkpoint import Run
 from .distributions import NormalMixture
 from .encoding import BATCH, decode, encode, shrunk, to_tensor
@@ -82,6 +82,7 @@ def interpolate(
     grid: bool = False,
     detail: bool = True,
     progress: Progress | None = None,
+    painted: dict[tuple[int, int], np.ndarray] | None = None,
 ) -> Path:
     """A strip between two pictures, or a square between three or four.
 
@@ -96,6 +97,8 @@ def interpolate(
             "geodesic", the shortest way under the decoder's pull-back metric (Arvanitidis et al. 2018), found by
             minimising the energy of a strip and never longer than straight.
         grid: of two pictures, all designs in all colours: rows change the design, columns the palette.
+        painted: picture i in the colours of picture j, by (i, j): taken from here where it is known, and else kept
+            here. It is what takes longest, and the same for every way between the same pictures.
 
     Raises:
         SareeError: too few steps, a half that the run does not have, another number of pictures than this asks for, a
@@ -110,7 +113,8 @@ def interpolate(
     if way == "geodesic":
         z = _geodesic(run, z, slice(0 if along != "colour" else cut, cut if along == "motif" else None))
     shares = plan.at(plan.motif, _lerp), plan.at(plan.colour, _lerp)
-    return _path(run, pictures, _Way(mu, z, *shares, plan.columns, plan.places, plan.ends), detail, progress)
+    way_there = _Way(mu, z, *shares, plan.columns, plan.places, plan.ends)
+    return _path(run, pictures, way_there, detail, progress, painted)
 
 
 def moved(
@@ -185,6 +189,16 @@ def difference(catalogue: Catalogue, plus: str | Where, minus: str | Where | Non
         return mu[[key in named for key in keys]].mean(0)
 
     return mean(plus) - mean(minus)
+
+
+def nearest(catalogue: Catalogue, z: np.ndarray, own: Collection[str] = ()) -> list[Hit]:
+    """The nearest real piece of each latent (T, D), or none at all.
+
+    Args:
+        own: SHA-256 (hex) of the files of the pictures that the way is drawn from, which are not meant.
+    """
+    found = catalogue.search(z, 1, exclude=[key for key, sha256 in catalogue.keys().items() if sha256 in own])
+    return [hits[0] for hits in found if hits]
 
 
 # --- where the way goes ---
@@ -311,10 +325,17 @@ def _steps(run: Run, z: Tensor) -> Tensor:
 # --- what is seen on the way ---
 
 
-def _path(run: Run, pictures: np.ndarray, way: _Way, detail: bool, progress: Progress | None) -> Path:
+def _path(
+    run: Run,
+    pictures: np.ndarray,
+    way: _Way,
+    detail: bool,
+    progress: Progress | None,
+    painted: dict[tuple[int, int], np.ndarray] | None = None,
+) -> Path:
     """The pictures at the places of a way, and what there is to say of them."""
     frames = []
-    for frame in _frames(run, pictures, way, detail):
+    for frame in _frames(run, pictures, way, detail, {} if painted is None else painted):
         frames.append(frame)
         if progress:
             progress(len(frames), len(way.z))
@@ -329,12 +350,18 @@ def _path(run: Run, pictures: np.ndarray, way: _Way, detail: bool, progress: Pro
     )
 
 
-def _frames(run: Run, pictures: np.ndarray, way: _Way, detail: bool) -> Iterator[np.ndarray]:
+def _frames(
+    run: Run, pictures: np.ndarray, way: _Way, detail: bool, painted: dict[tuple[int, int], np.ndarray]
+) -> Iterator[np.ndarray]:
     """(H, W, 3) uint8 each."""
     small = shrunk(pictures, run.config.model.image_size)
     looking = small if run.config.model.levels > 1 else small[:1]  # else all lower latents are the same: none
     drawn = [_drawn(run, way.z, picture) for picture in looking] * (len(small) // len(looking))
-    coloured = (_by_drawings if way.colours is None else _by_palettes)(run, pictures, small, way) if detail else None
+    coloured = None
+    if detail and way.colours is None:
+        coloured = _by_drawings(run, pictures, small, way)
+    elif detail:
+        coloured = _by_palettes(run, pictures, small, way, painted)
     for t, weights in enumerate(way.weights):
         shown = np.flatnonzero(weights > 0)
         drawing = sum(weights[i] * retouch.to_oklab(drawn[i][t]) for i in shown)
@@ -351,12 +378,18 @@ def _frames(run: Run, pictures: np.ndarray, way: _Way, detail: bool) -> Iterator
 Coloured = Callable[[int, int], tuple[np.ndarray, np.ndarray]]
 
 
-def _by_palettes(run: Run, pictures: np.ndarray, small: np.ndarray, way: _Way) -> Coloured:
+def _by_palettes(
+    run: Run, pictures: np.ndarray, small: np.ndarray, way: _Way, painted: dict[tuple[int, int], np.ndarray]
+) -> Coloured:
     """Of picture i at place t: the photograph in a mixture of the photographs' colours, (H, W, 3) uint8, and the same
     mixture of what the decoder draws of its motif in the colours of each, (S, S, 3) in OKLab."""
     count, cut = len(pictures), run.config.model.motif_dim
     together = np.einsum("ti,tj->ij", way.weights > 0, way.colours > 0)
-    labs = {(i, j): retouch.to_oklab(in_colours_of(run, pictures[i], pictures[j])) for i, j in np.argwhere(together)}
+    pairs = [(int(i), int(j)) for i, j in np.argwhere(together)]
+    for i, j in pairs:
+        if (i, j) not in painted:
+            painted[i, j] = in_colours_of(run, pictures[i], pictures[j])
+    labs = {pair: retouch.to_oklab(painted[pair]) for pair in pairs}
     exchanged = [
         _drawn(run, np.c_[np.repeat(mu[None, :cut], count, 0), way.mu[:, cut:]], one)
         for mu, one in zip(way.mu, small, strict=True)

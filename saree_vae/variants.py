@@ -200,6 +200,10 @@ def _joined(looks: Sequence[Looks]) -> Looks:
     return Looks(*map(np.concatenate, zip(*looks, strict=True)))
 
 
+def _each(looks: Looks) -> list[Looks]:
+    return [Looks(looks.shape[i : i + 1], looks.colour[i : i + 1]) for i in range(len(looks.shape))]
+
+
 class Maker:
     """Makes variants of known pictures, and asks the gate.
 
@@ -227,6 +231,7 @@ class Maker:
         self.run, self.known, self.picture, self.vary, self.seed = run, known, picture, vary, seed
         self._evidence = evidence
         self._neighbours = lru_cache(maxsize=BATCH)(self._nearest_pieces)
+        self._looks = lru_cache(maxsize=8 * BATCH)(lambda row: Looks.of([square(picture(row), run.read_size)]))
 
     def make(self, sources: Sequence[int], count: int) -> tuple[list[Variant], Counter]:
         """`count` variants of each known picture that the gate lets pass, and how many it refused by reason."""
@@ -299,18 +304,21 @@ class Maker:
         """Why each may not stay, a key of REASONS, or "": its looks then join those of its source that passed."""
         images = np.stack([square(one.picture, self.run.read_size) for one in tried])
         latents, apart = encode(self.run, images), np.array([[one.source, one.design_of] for one in tried])
-        left, copy = self._left(tried, latents, apart), Looks.of(images).near(self.known.looks).any(1)
+        left, looks = self._left(tried, latents, apart), Looks.of(images)
+        # The pictures that it was made from are at hand: their own looks tell more than those of thumbnails.
+        own = [one.near(_joined([*map(self._looks, of)])).any() for one, of in zip(_each(looks), apart, strict=True)]
+        copy = looks.near(self.known.looks).any(1) | np.array(own)
         strange = self.known.strangeness(latents, apart) > self.known.usual
         why = [
             "class" if a else "copy" if b else "strange" if c else ""
             for a, b, c in zip(left, copy, strange, strict=True)
         ]
-        for i in (i for i, reason in enumerate(why) if not reason):
-            looks, others = Looks.of(images[i : i + 1]), passed.setdefault(tried[i].source, [])
-            if any(looks.near(other).any() for other in others):
+        for i, one in enumerate(_each(looks)):
+            others = passed.setdefault(tried[i].source, [])
+            if not why[i] and any(one.near(other).any() for other in others):
                 why[i] = "copy"
-            else:
-                others.append(looks)
+            elif not why[i]:
+                others.append(one)
         return why
 
     def _left(self, tried: Sequence[Variant], latents: Latents, apart: np.ndarray) -> np.ndarray:
@@ -446,13 +454,11 @@ def augment(
     return state.made(per_image, tuple(bad))
 
 
-def archive(
-    maker: Maker, sources: Sequence[int], per_image: int, file: IO[bytes], progress: Progress | None = None
-) -> Iterator[Made]:
+def archive(maker: Maker, sources: Sequence[int], per_image: int, file: IO[bytes]) -> Iterator[Made]:
     """Write variants of some known pictures into a ZIP file, as `augment` writes them into a folder.
 
-    After each picture it says what there is so far, so that somebody may stop, or let others work; the file is whole
-    after the last. A picture that cannot be read any more is left out.
+    After each picture it says what there is so far, so that somebody may stop it, or others work in between; the file
+    is whole after the last. A picture that cannot be read any more is left out.
     """
     rows, refused, bad = [COLUMNS], Counter(), []
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as zipped:
@@ -469,8 +475,6 @@ def archive(
             if done == len(sources):
                 zipped.writestr(MANIFEST, _table(rows))
             yield Made(0, done, done * per_image, len(rows) - 1, dict(refused), tuple(bad))
-            if progress:
-                progress("varying", done, len(sources))
 
 
 def _written(folder: Path, item: Item, one: Variant, seed: int, run: Run) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -135,6 +136,74 @@ def test_a_conditional_run_is_told_the_cluster(cloth, tmp_path, monkeypatch):
     number = {name: place for place, name in enumerate(run.config.model.classes, 1)}
     ends = [number[known.clusters[row]] for row in (0, -1)]
     assert told == [ends, ends] and ends[0] != ends[1]
+
+
+# --- from what a catalogue keeps ---
+
+
+@pytest.fixture(scope="module")
+def stored(run, cloth, tmp_path_factory):
+    """A catalogue of copies of the painted squares, and the folder of these."""
+    folder = tmp_path_factory.mktemp("stored")
+    shutil.copytree(cloth, folder / "data")
+    indexing.index(run, data.read_data(folder / "data"), folder / "catalogue")
+    with Catalogue.open(folder / "catalogue") as catalogue:
+        yield catalogue, folder / "data"
+
+
+def test_a_catalogue_knows_what_its_photographs_tell(stored, known):
+    of_stored, bad = Known.of_catalogue(stored[0])
+    place = {item.key: row for row, item in enumerate(known.items)}
+    rows = [place[item.key] for item in of_stored.items]
+    assert not bad and sorted(rows) == list(range(len(known.items)))
+    for name in ("cluster", "item_id", "split"):
+        told = [getattr(item, name) for item in of_stored.items]
+        assert told == [getattr(known.items[row], name) for row in rows]
+    assert np.allclose(of_stored.latents.mu, known.latents.mu[rows], atol=1e-4)
+    # Thumbnails are JPEG, and plain surfaces have waves of any sign in it: looks differ, but most only by a little.
+    near = of_stored.looks.near(known.looks)[:, rows]
+    assert near.diagonal().mean() > 0.5 and near.sum() == near.diagonal().sum()
+
+
+def test_pieces_whose_photographs_are_gone_are_named(stored, tmp_path):
+    catalogue, folder = stored
+    (folder / "dots" / "1_0.png").rename(tmp_path / "away.png")
+    told, bad = Known.of_catalogue(catalogue)
+    (tmp_path / "away.png").rename(folder / "dots" / "1_0.png")
+    assert [one.key for one in bad] == ["dots/1_0.png"] and "gone" in bad[0].reason
+    assert len(told.items) == len(Known.of_catalogue(catalogue)[0].items) - 1
+
+
+def test_a_copy_of_its_own_photograph_is_refused_whatever_the_thumbnails_show(run, known, monkeypatch):
+    opened(monkeypatch, copies=False)
+    blind = Known(known.items, known.latents, known.looks._replace(colour=255 - known.looks.colour))
+    own = read_square(known.items[0].path, 96)
+    tried = [variants.Variant(0, 0, own, "", {}, 5), variants.Variant(5, 0, own, "", {}, 0)]
+    assert maker(run, blind)._judged(tried, {}) == ["copy", "copy"]
+
+
+def test_an_archive_holds_what_a_folder_would(run, known, cloth, tmp_path, open_gate):
+    variants.augment(run, data.read_data(cloth), tmp_path / "folder", per_image=2, seed=3)
+    made = Maker(run, known, lambda row: known.picture(row, variants.SIDE), seed=3)
+    with (tmp_path / "a.zip").open("wb") as file:
+        *_, last = variants.archive(made, range(len(known.items)), 2, file)
+    with zipfile.ZipFile(tmp_path / "a.zip") as zipped:
+        inside = {name: zipped.read(name) for name in zipped.namelist()}
+    folder = everything(tmp_path / "folder")
+    assert inside == {name: file for name, file in folder.items() if name != variants.STATE}
+    assert last.sources == len(known.items) and last.kept == len(inside) - 1 and last.asked == 2 * last.sources
+
+
+def test_a_picture_that_breaks_is_left_out_of_an_archive(run, known, tmp_path, open_gate):
+    def picture(row: int) -> np.ndarray:
+        if row == 1:
+            raise images.ImageError("somewhere/private.png", "truncated")
+        return known.picture(row, 96)
+
+    with (tmp_path / "a.zip").open("wb") as file:
+        *_, last = variants.archive(Maker(run, known, picture, vary="colour"), [0, 1, 2], 1, file)
+    assert [(one.key, one.reason) for one in last.bad] == [(known.items[1].key, "truncated")]
+    assert last.kept == 2 and zipfile.ZipFile(tmp_path / "a.zip").testzip() is None
 
 
 # --- the gate ---

@@ -28,7 +28,7 @@ from .parts import Card, Picture, plain
 from .store import Collection, Piece
 
 RISKS = {0.05: "1 in 20", RISK: "1 in 10", 0.2: "1 in 5"}
-STARTS = ("A picture", "The collection")
+STARTS = ("Picture", "Collection")
 LEAST = 0.005  # a probability that is worth a bar
 PLACED = 0.1  # a probability that is worth a dot on the map, where nothing is sure
 # Cards that carry their own ground, so that the graph reads in the light and in the dark.

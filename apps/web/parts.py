@@ -69,7 +69,11 @@ def told() -> Iterator[None]:
 
 @contextmanager
 def waiting(what: str) -> Iterator[Progress]:
-    """A bar that moves by progress(what, done, total), and a button that stops the work."""
+    """A bar that moves by progress(what, done, total), and a button that stops the work.
+
+    Not in a fragment: there a click waits until the work is done. Where work begins by itself, the page must look for
+    st.session_state["stop <what>"], or it begins again.
+    """
     place = st.empty()
     with place.container():
         bar = st.progress(0.0, text=f"{what} …")
@@ -171,7 +175,7 @@ def leafed(found: Collection, key: str, keys: Sequence[str], below: Callable[[Ca
     pages = max(1, -(-len(keys) // PAGE))
     page = st.pagination(pages, key=f"{key} page") if pages > 1 else 1
     some = keys[(min(page, pages) - 1) * PAGE : min(page, pages) * PAGE]
-    gallery([card_of(found, found.pieces[one]) for one in some], f"{key} leaf", below)
+    gallery([card_of(found, found.pieces[one]) for one in some], f"{key} leaf", below, width=96)
 
 
 def clusters_of(found: Collection) -> list[str]:

@@ -32,7 +32,7 @@ PRESETS = {  # slant, and whether the other half must differ
     "This design, in other colours": (0.0, True),
     "These colours, in other designs": (1.0, True),
 }
-STARTS = ("A picture", "The collection", "Colours")
+STARTS = ("Picture", "Collection", "Colours")
 YARNS = ("#8e1b2f", "#d9a441", "#1f5f5b", "#f2e8d5", "#22294f")  # madder, turmeric, peacock, cotton, indigo
 FEW = 40  # values of a column that can be chosen from
 ZIPPED = 200 * 1024 * 1024  # bytes of photographs in one archive at most
@@ -44,12 +44,11 @@ def page() -> None:
     if found is None:
         return
     _from_link(found)
+    st.session_state.setdefault("start", STARTS[0])
     asking, answer = st.columns([1, 3], gap="large")
     with asking:
-        start = st.segmented_control(
-            "Start from", STARTS, default=_start(), required=True, key="start", persist_state="session"
-        )
-        {"A picture": _a_picture, "The collection": _the_collection, "Colours": _colours}[start](found)
+        start = st.segmented_control("Start from", STARTS, required=True, key="start", persist_state="session")
+        {"Picture": _a_picture, "Collection": _the_collection, "Colours": _colours}[start](found)
     with answer:
         if start == "Colours":
             _by_colours(found)
@@ -58,10 +57,6 @@ def page() -> None:
 
 
 # --- what is looked for ---
-
-
-def _start() -> str:
-    return st.query_params.get("start", STARTS[0]) if st.query_params.get("start") in STARTS else STARTS[0]
 
 
 def _from_link(found: Collection) -> None:
@@ -73,6 +68,8 @@ def _from_link(found: Collection) -> None:
     state.liked = [key for key in named["like"] if key in found.pieces]
     state.disliked = [key for key in named["unlike"] if key in found.pieces and key not in state.liked]
     state.link = asked.get("q")
+    if asked.get("start") in STARTS:
+        state.start = asked["start"]
     state.where = asked.get("where", "")
     with_slant = asked.get("slant", "")
     state.slant = min(1.0, max(0.0, float(with_slant))) if with_slant.replace(".", "", 1).isdigit() else SLANT
@@ -305,7 +302,7 @@ def _show_hits(found: Collection, hits: Sequence[Hit], slant: float) -> None:
         surer = found.nearness.beyond(hit.score, slant)
         words = "strong" if surer >= 0.5 else "fair" if surer >= 0.1 else "weak"
         thought = predicted.get(hit.key)
-        lines = [f"design {hit.motif:.0%} · colours {hit.colour:.0%}", f"{words} match"]
+        lines = [f"design {max(0, hit.motif):.0%} · colours {max(0, hit.colour):.0%}", f"{words} match"]
         lines += [f"perhaps {thought[0].replace('_', ' ')}, {thought[1]:.0%}"] if thought and not hit.cluster else []
         cards.append(parts.card_of(found, found.pieces[hit.key], *lines))
     parts.gallery(cards, "hits", lambda card: _actions(card))
@@ -427,6 +424,8 @@ def _colours(found: Collection) -> None:
 
 @st.fragment
 def _by_colours(found: Collection) -> None:
+    if st.session_state.pop("leave colours", False):
+        st.rerun()  # of the whole page: a callback starts its fragment alone
     where = _filters(found)
     count = st.session_state.get("how many", 2)
     chosen = [st.session_state.get(f"colour {n}", YARNS[n]) for n in range(count)]
@@ -456,4 +455,4 @@ def _by_colours(found: Collection) -> None:
 
 def _from_colours(key: str) -> None:
     _only(key)
-    st.session_state.start = "The collection"
+    st.session_state.update({"start": STARTS[1], "leave colours": True})
