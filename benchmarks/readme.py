@@ -55,10 +55,14 @@ TABLES = {  # by the script that measures, and prints, them
     "regions": ("What regions cost", ""),
     "family": ("The family on photographs", "--epochs {epochs} --seed {seed}"),
     "mnist": ("The family on MNIST", "--work mnist_work"),
+    "interpolation": ("What lies between", "--run runs/textiles --run family_work/ladder --pairs {pairs}"),
+    "augment": ("What variants are worth", "--vary both"),
+    "anomaly": ("What does not belong", "--strange not_textiles --epochs {epochs}"),
+    "front": ("The front end", "--catalogue shop"),
     "throughput": ("Speed", ""),
 }
-TEXTILES_DATA, DATA = "textiles/manifest.csv", {"mnist": "mnist"}
-OF_A_RUN = ("regions", "transfer", "cluster_head")  # which are told the run folder
+DATA, OTHER_DATA = "--data textiles/manifest.csv ", {"mnist": "--data mnist ", "front": ""}
+OF_A_RUN = ("regions", "transfer", "cluster_head", "augment", "anomaly")  # which are told the run folder
 # The question in plain words; part of cluster_head.json; the figure; our row.
 NAMING = (
     ("all labels, macro-F1", "all", "macro-F1"),
@@ -117,7 +121,7 @@ def tables() -> str:
             if "seeds" in report:
                 report |= {"seed": " --seed ".join(map(str, report["seeds"])), "count": len(report["seeds"])}
             run = "runs/textiles " if name in OF_A_RUN else ""
-            command = f"benchmarks/{name}.py {run}--data {DATA.get(name, TEXTILES_DATA)} {options.format_map(report)}"
+            command = f"benchmarks/{name}.py {run}{OTHER_DATA.get(name, DATA)}{options.format_map(report)}"
             table = _script(name).markdown(report)
             parts.append(f"## {title}\n\n    PYTHONPATH=. python {command.rstrip()}\n\n{table}")
     return "\n\n".join([*parts, PLANE])
