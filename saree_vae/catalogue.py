@@ -212,6 +212,16 @@ class Catalogue:
                     raise SareeError(f"{self.folder} has no item {key!r}; nothing was removed")
         return len(keys)
 
+    def relabel(self, key: str, cluster: str | None) -> None:
+        """Say of an item that it is of another cluster, or of none known.
+
+        Raises:
+            SareeError: there is no such item.
+        """
+        with self._writing() as database:
+            if not database.execute("UPDATE items SET cluster = ? WHERE key = ?", [cluster or None, key]).rowcount:
+                raise SareeError(f"{self.folder} has no item {key!r}; nothing was changed")
+
     def search(
         self,
         embeddings: np.ndarray,

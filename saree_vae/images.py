@@ -81,6 +81,13 @@ def image_size(source: str | Path | bytes) -> tuple[int, int]:
         return _read_header(file, name).size
 
 
+def kind(source: str | Path | bytes) -> str:
+    """What a file is by its content, as "jpeg" or "png". Raises ImageError as `read_image` does."""
+    name = "image" if isinstance(source, bytes) else str(source)
+    with _plain_words(name), _opened(source) as file:
+        return (_read_header(file, name).format or "").lower()
+
+
 def square(image: np.ndarray, size: int) -> np.ndarray:
     """The central square of an (H, W, 3) uint8 image as (size, size, 3) uint8, area-averaged when it shrinks."""
     height, width = image.shape[:2]

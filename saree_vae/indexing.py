@@ -90,6 +90,27 @@ def index(
     return Indexed(stored, unchanged, tuple(bad), len(dataset.items) - len(items))
 
 
+def add(run: Run, folder: str | Path, name: str, file: bytes) -> str:
+    """Add one picture to an existing catalogue, its file kept in the catalogue's folder; gives its key.
+
+    Args:
+        name: of that file, below the folder, without an ending: the picture's own kind decides it.
+
+    Raises:
+        SareeError: it cannot be read, or the disk is full.
+    """
+    path = Path(folder) / f"{name}.{images.kind(file)}"
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(file)
+    item = Item(path.relative_to(folder).as_posix(), path)
+    try:
+        index(run, DataSet(Path(folder), (item,)), folder, strict=True)
+    except SareeError:
+        path.unlink()
+        raise
+    return item.key
+
+
 def open_catalogue(folder: str | Path, device: str = "auto") -> tuple[Catalogue, Run]:
     """A catalogue and its model, ready to search.
 

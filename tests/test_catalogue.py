@@ -62,6 +62,29 @@ def cosines(a: np.ndarray, b: np.ndarray) -> tuple[float, float]:
 # ---- what goes in comes out
 
 
+def test_a_label_is_corrected_and_nothing_else(folder):
+    with Catalogue.open(folder) as catalogue:
+        before, version = catalogue.labels(), catalogue.version
+        catalogue.relabel("007.jpg", "patola")
+        path, _, item_id, metadata = before["007.jpg"]
+        assert catalogue.labels() == before | {"007.jpg": (path, "patola", item_id, metadata)}
+        assert catalogue.version != version
+        catalogue.relabel("007.jpg", None)
+        assert catalogue.labels()["007.jpg"][1] is None
+        with pytest.raises(SareeError, match="no item"):
+            catalogue.relabel("none.jpg", "ikat")
+
+
+def test_an_items_vectors_come_with_their_boxes(folder):
+    with Catalogue.open(folder) as catalogue:
+        catalogue.add([entry(20, vectors=3)])
+        mu, boxes = catalogue.vectors("020.jpg")
+        np.testing.assert_array_equal(mu, entry(20, vectors=3).mu)
+        assert boxes == list(entry(20, vectors=3).boxes)
+        with pytest.raises(SareeError, match="no item"):
+            catalogue.vectors("none.jpg")
+
+
 def test_a_stored_item_comes_back_whole(folder):
     with Catalogue.open(folder) as catalogue:
         assert catalogue.keys() == {f"{n:03}.jpg": f"{n:064x}" for n in range(12)}

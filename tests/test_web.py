@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import shutil
 import zipfile
 from pathlib import Path
 
@@ -150,12 +151,51 @@ def test_what_is_no_picture_is_told_in_words_and_nothing_is_searched(front, name
 
 
 def test_a_picture_of_too_many_pixels_is_refused(front, monkeypatch):
-    monkeypatch.setattr("saree_vae.images.MAX_PIXELS", 1000)
-    checked = parts.read_image.__kwdefaults__
-    monkeypatch.setitem(checked, "max_pixels", 1000)
+    monkeypatch.setattr(parts, "PIXELS", 1000)
     page = uploaded(front("search"), "vast.png", png())
     assert "vast" in "".join(error.value for error in page.error)
     assert not found(page)
+
+
+# --- with --edit ---
+
+
+@pytest.fixture
+def own_catalogue(shop, tmp_path) -> str:
+    """A copy that may be changed."""
+    return str(shutil.copytree(shop / "catalogue", tmp_path / "catalogue"))
+
+
+def compared(front, **settings) -> tuple[AppTest, str]:
+    """A page with what was found first, large, and its key."""
+    page = front("search", query={"like": KEY}, **settings)
+    return page.multiselect(key="compared").set_value(found(page)[:1]).run(), found(page)[0]
+
+
+def test_nothing_can_be_changed_unless_it_was_asked_for(front):
+    page, key = compared(front)
+    assert key.replace("_", "") in words(page).replace("\\", "").replace("_", "")
+    page = uploaded(page, "mine.png", png())
+    assert not [button.key for button in page.button if (button.key or "").startswith(("save ", "out "))]
+    assert "Add to the catalogue" not in [button.label for button in page.button]
+
+
+def test_with_edit_a_label_is_corrected_and_a_piece_taken_out(front, own_catalogue):
+    page, key = compared(front, catalogue=own_catalogue, edit=True)
+    page.selectbox(key=f"label {key}").set_value("bandhani").run()
+    pressed(page, f"save {key}")
+    assert not page.exception and store.collection().pieces[key].cluster == "bandhani"
+    pressed(page, f"out {key}")
+    assert not page.exception and key not in store.collection().pieces and len(store.collection().pieces) == 31
+
+
+def test_with_edit_a_picture_is_added_and_found(front, own_catalogue):
+    page = uploaded(front("search", catalogue=own_catalogue, edit=True), "mine.png", png(side=120))
+    [add] = [button for button in page.button if button.label == "Add to the catalogue"]
+    add.click().run()
+    assert not page.exception and "is in the catalogue" in words(page)
+    [key] = [key for key in store.collection().pieces if key.startswith("added/")]
+    assert key.endswith(".png") and store.collection().pieces[key].path.is_file()
 
 
 def test_nothing_of_a_user_becomes_markup():
@@ -188,6 +228,16 @@ def test_the_archive_holds_the_table_and_the_photographs(front, shop):
     assert archive.read("found.csv") == b"table" and len(archive.namelist()) == 4
     name = next(name for name in archive.namelist() if name.startswith("01_"))
     assert archive.read(name) == (shop / "data" / hits[0].key).read_bytes()
+
+
+def test_a_part_that_was_drawn_is_looked_for(front):
+    page = front("search", query={"like": KEY, "start": "Collection"})
+    collection, before = store.collection(), found(page)
+    page.session_state.part = (KEY, (0.0, 0.0, 0.2, 1.0))
+    part = search._of_piece(collection, KEY, (0.0, 0.0, 0.2, 1.0))
+    assert part.keys == (KEY,) and len(part.embeddings) > 1 and before
+    assert search._box({"x": [0.9, 0.1], "y": [-0.3, 0.5]}) == (0.1, 0.0, 0.9, 0.5)
+    assert search._box({"x": [0.5, 0.505], "y": [0, 1]}) is None  # a click is no box
 
 
 # --- the whole ---

@@ -27,7 +27,7 @@ def main() -> None:
     ]
     st.navigation(pages, position="top").run()
     st.divider()
-    st.caption("saree-vae" + (" · may change what is stored" if settings().edit else ""))
+    st.caption("saree-vae" + (" · the catalogue can be changed here" if settings().edit else ""))
 
 
 def signed_in() -> bool:

@@ -16,6 +16,7 @@ from saree_vae.images import read_image, thumbnail
 
 from .store import Collection, Piece, collection
 
+PIXELS = 60_000_000  # of a picture that a visitor brings: 180 MB once decoded
 LOOK = 512  # pixels: the shorter side of a picture that is looked at closely
 KINDS = ["jpg", "jpeg", "png", "webp", "tif", "tiff", "bmp", "gif", "avif", "heic"]
 PAGE = 24  # pieces at once, when somebody leafs through the collection
@@ -134,7 +135,7 @@ def checked(name: str, file: bytes) -> Picture | None:
         trouble(SareeError(f"{name}: is empty"))
         return None
     try:
-        read_image(file, min_side=64)
+        read_image(file, min_side=64, max_pixels=PIXELS)
     except SareeError as error:
         reason = getattr(error, "reason", str(error))
         trouble(SareeError(f"{name}: {reason}"))

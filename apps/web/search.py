@@ -8,13 +8,16 @@ import time
 import zipfile
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 
 import numpy as np
 import plotly.graph_objects as go
 import streamlit as st
 
 from apps.knowledge import labels_with
+from kg.graph import clusters
 from kg.queries import show
+from saree_vae import indexing
 from saree_vae import query as queries
 from saree_vae.catalogue import Hit
 from saree_vae.errors import SareeError
@@ -90,18 +93,36 @@ def _a_picture(found: Collection) -> None:
 
 def _shown_picture(picture: Picture) -> None:
     st.image(parts.small(picture), alt=f"Your picture, {picture.name}", width=220)
+    _part(picture, picture.mark)
+    if store.settings().edit:
+        _added(picture)
+    if st.button("Without this picture", icon=":material/close:", type="tertiary"):
+        st.session_state.update({"picture": None, "part": None})
+        st.rerun()
+
+
+def _added(picture: Picture) -> None:
+    """Put a visitor's picture into the catalogue, with a file of its own there."""
+    found, name = store.collection(), f"added/{picture.mark}"
+    if any(key.startswith(name) for key in found.pieces):
+        st.caption("This picture is in the catalogue.")
+    elif st.button("Add to the catalogue", icon=":material/add_photo_alternate:"):
+        with parts.told():
+            indexing.add(found.run, found.catalogue.folder, name, picture.file)
+            st.rerun()
+
+
+def _part(picture: Picture, mark: str) -> None:
+    """Let a visitor draw a box on a picture; the search is then for what is in it."""
     with st.popover("Only a part of it", icon=":material/crop:"):
         st.markdown("Draw a box round the pallu, the border or a motif. A double click takes it away.")
-        event = st.plotly_chart(
-            _canvas(picture), key=f"canvas {picture.mark}", on_select="rerun", selection_mode="box", alt="Your picture"
-        )
+        asked = {"on_select": "rerun", "selection_mode": "box", "alt": f"{picture.name}, to draw a box on"}
+        event = st.plotly_chart(_canvas(picture), key=f"canvas {mark}", **asked)
         drawn = event.selection.box if event else []
-        st.session_state.part = _box(drawn[0]) if drawn else None
-    if st.session_state.part:
+        box = _box(drawn[0]) if drawn else None
+        st.session_state.part = (mark, box) if box else None
+    if box:
         st.caption("Only the part that you drew is looked for.")
-    if st.button("Without this picture", icon=":material/close:", type="tertiary"):
-        st.session_state.update(picture=None, part=None)
-        st.rerun()
 
 
 def _canvas(picture: Picture) -> go.Figure:
@@ -137,6 +158,8 @@ def _the_collection(found: Collection) -> None:
 
     with st.container(height=420 if not (state.liked or state.link) else 260):
         parts.leafed(found, "collection", keys, below)
+    if len(state.liked) == 1 and state.liked[0] in found.pieces:
+        _part(_photograph(found, state.liked[0]), state.liked[0])
 
 
 def _only(key: str) -> None:
@@ -156,14 +179,27 @@ def _drop(name: str, key: str) -> None:
 def _asked(found: Collection) -> Query | None:
     """The query of this session; None where nothing is asked yet."""
     state, catalogue = st.session_state, found.catalogue
-    liked = [queries.of_piece(catalogue, key) for key in state.liked if key in found.pieces]
+    mark, box = state.get("part") or ("", None)
+    liked = [_of_piece(found, key, box if key == mark else None) for key in state.liked if key in found.pieces]
     disliked = [queries.of_piece(catalogue, key) for key in state.disliked if key in found.pieces]
     picture = state.get("picture")
     if picture:
-        liked.append(_encoded(found, picture.mark, state.get("part"), picture))
+        liked.append(_encoded(found, picture.mark, box if picture.mark == mark else None, picture))
     elif state.link:
         liked.append(Query.of_text(state.link, catalogue))
     return queries.mixed(liked, disliked, catalogue.motif_dim) if liked else None
+
+
+def _of_piece(found: Collection, key: str, box: tuple | None) -> Query:
+    if box is None:
+        return queries.of_piece(found.catalogue, key)
+    return replace(_encoded(found, key, box, _photograph(found, key)), keys=(key,))
+
+
+def _photograph(found: Collection, key: str) -> Picture:
+    """A piece's own file, or its thumbnail where that is gone."""
+    path = found.pieces[key].path
+    return Picture(path.name, path.read_bytes() if path.is_file() else found.catalogue.thumbnail(key))
 
 
 @st.cache_data(show_spinner=False, max_entries=200)
@@ -189,7 +225,7 @@ def _by_likeness(found: Collection) -> None:
         start = time.perf_counter()
         hits = queries.find(found.catalogue, query, SHOWN, slant=slant, differ=differ, where=where)
         took = time.perf_counter() - start
-        _link(query, slant, differ)
+        _link(found, slant, differ)
         if not hits:
             st.info("Nothing in this catalogue fits these filters. Take one away.", icon=":material/filter_alt_off:")
             return
@@ -344,6 +380,24 @@ def _compare(found: Collection, keys: Sequence[str]) -> None:
         column.image(store.original(piece, parts.LOOK), alt=f"{parts.name_of(piece)}, large", width="stretch")
         rows = {"key": key, "cluster": piece.cluster, "item": piece.item_id} | piece.metadata
         column.markdown("  \n".join(f":gray[{plain(name)}] {plain(value)}" for name, value in rows.items() if value))
+        if store.settings().edit:
+            with column:
+                _edited(found, key)
+
+
+def _edited(found: Collection, key: str) -> None:
+    """Correct a piece's label, or take it out; the photographs and the data set are not touched."""
+    known = found.pieces[key].cluster
+    names = sorted({*parts.clusters_of(found), *(name.removeprefix("cluster:") for name in clusters(store.graph()))})
+    asked = {"index": names.index(known) if known else None, "accept_new_options": True, "placeholder": "no cluster"}
+    label = st.selectbox("Cluster", names, key=f"label {key}", **asked)
+    with st.container(horizontal=True), parts.told():
+        if st.button("Save", key=f"save {key}", icon=":material/save:", disabled=label == known):
+            found.catalogue.relabel(key, label)
+            st.rerun()
+        if st.button("Take out of the catalogue", key=f"out {key}", icon=":material/delete:"):
+            found.catalogue.remove([key])
+            st.rerun()
 
 
 def _export(found: Collection, hits: Sequence[Hit]) -> None:
@@ -389,7 +443,7 @@ def _zipped(found: Collection, hits: Sequence[Hit], table: bytes) -> bytes:
     return file.getvalue()
 
 
-def _link(query: Query, slant: float, differ: bool) -> None:
+def _link(found: Collection, slant: float, differ: bool) -> None:
     """Put the search into the page's address."""
     state = st.session_state
     asked: dict[str, str | list[str]] = {"slant": f"{slant:g}"}
@@ -398,15 +452,13 @@ def _link(query: Query, slant: float, differ: bool) -> None:
     asked |= {"differ": "1"} if differ else {}
     asked |= {"where": state.where} if state.where else {}
     if state.get("picture"):
-        asked["q"] = _encoded_text(state.picture, state.get("part"), query)
+        mark, box = state.get("part") or ("", None)
+        asked["q"] = _encoded(
+            found, state.picture.mark, box if mark == state.picture.mark else None, state.picture
+        ).text()
     elif state.link:
         asked["q"] = state.link
     st.query_params.from_dict(asked)
-
-
-def _encoded_text(picture: Picture, part: tuple | None, query: Query) -> str:
-    found = store.collection()
-    return _encoded(found, picture.mark, part, picture).text() if found else query.text()
 
 
 # --- by colours ---

@@ -32,7 +32,8 @@ def app(
     ] = None,
     port: Annotated[int, typer.Option(help="Of this machine, 127.0.0.1.", min=1, max=65535)] = PORT,
     edit: Annotated[
-        bool, typer.Option("--edit", help="Let visitors keep what is made: without it nothing on the disk changes.")
+        bool,
+        typer.Option("--edit", help="Let visitors add pictures to the catalogue, correct labels, take pieces out."),
     ] = False,
 ) -> None:
     """Open the front end: search, interpolate, name the craft, make variants, explore; in a browser.
