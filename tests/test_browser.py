@@ -167,3 +167,9 @@ def test_a_piece_is_named_with_reasons_and_its_craft_read_about(browser, address
 def test_every_other_page_opens_whole(browser, address, path, title, size):
     with visited(browser, address, path, size, title):
         pass
+
+
+def test_from_colours_the_search_goes_on_from_a_piece(browser, address):
+    with visited(browser, address, "?start=Colours", "phone", "Search") as page:
+        page.get_by_role("button", name="More like this").first.click()
+        page.get_by_text("of 32 pieces").wait_for()
