@@ -9,6 +9,7 @@ import shutil
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import CRAFTS, paint
 from PIL import Image
@@ -130,6 +131,19 @@ def test_pieces_are_found_by_chosen_colours(front):
     assert not page.exception
     best = [button.key for button in page.button if "from colours" in (button.key or "")][:8]
     assert best and all("/1_" in key for key in best)  # the blue ground
+
+
+def test_in_a_catalogue_of_regions_the_part_that_matched_is_framed(front, shop, tmp_path):
+    asked = ["index", shop / "run", "--data", shop / "data", "--out", tmp_path / "parts", "--regions", "--crops", "2"]
+    assert CliRunner().invoke(cli.app, [str(word) for word in asked]).exit_code == 0
+    page = uploaded(front("search", catalogue=str(tmp_path / "parts"), head=None), "mine.png", png())
+    assert not page.exception and found(page)[0].startswith("dots/1")
+    thumbnail = parts.small(parts.Picture("x", png(side=192)))
+    assert parts.boxed(thumbnail, (0.0, 0.0, 1.0, 1.0)) == thumbnail
+    framed = np.array(Image.open(io.BytesIO(parts.boxed(thumbnail, (0.25, 0.25, 0.75, 0.5))))).astype(int)
+    changed = np.abs(framed - np.array(Image.open(io.BytesIO(thumbnail)))).max(2) > 60
+    rows, columns = np.flatnonzero(changed.any(1)), np.flatnonzero(changed.any(0))
+    assert (rows[0], rows[-1], columns[0], columns[-1]) == pytest.approx((48, 95, 48, 143), abs=3)
 
 
 # --- what comes in ---

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -10,7 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import streamlit as st
+from PIL import Image, ImageDraw
 
+from saree_vae.catalogue import WHOLE, Box
 from saree_vae.errors import SareeError
 from saree_vae.images import read_image, thumbnail
 
@@ -152,6 +155,23 @@ def card_of(found: Collection, piece: Piece, *lines: str) -> Card:
     """A stored piece, with its cluster or else its name, and more lines."""
     name = name_of(piece)
     return Card(found.catalogue.thumbnail(piece.key), f"{name}: {piece.key}", (name, *lines), piece.key)
+
+
+def boxed(file: bytes, box: Box) -> bytes:
+    """A thumbnail with a frame round the part that matched; as it is where that is the whole."""
+    if box == WHOLE:
+        return file
+    with Image.open(io.BytesIO(file)) as opened:
+        image = opened.convert("RGB")
+    corners = [round(value * side) for value, side in zip(box, image.size * 2, strict=True)]
+    draw = ImageDraw.Draw(image)
+    for inset, colour in ((0, "#2b2422"), (1, "#fbf8f3"), (2, "#fbf8f3"), (3, "#2b2422")):  # seen on any cloth
+        draw.rectangle(
+            (corners[0] + inset, corners[1] + inset, corners[2] - 1 - inset, corners[3] - 1 - inset), None, colour
+        )
+    out = io.BytesIO()
+    image.save(out, "JPEG", quality=90)
+    return out.getvalue()
 
 
 def name_of(piece: Piece) -> str:

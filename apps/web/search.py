@@ -340,7 +340,8 @@ def _show_hits(found: Collection, hits: Sequence[Hit], slant: float) -> None:
         thought = predicted.get(hit.key)
         lines = [f"design {max(0, hit.motif):.0%} · colours {max(0, hit.colour):.0%}", f"{words} match"]
         lines += [f"perhaps {thought[0].replace('_', ' ')}, {thought[1]:.0%}"] if thought and not hit.cluster else []
-        cards.append(parts.card_of(found, found.pieces[hit.key], *lines))
+        card = parts.card_of(found, found.pieces[hit.key], *lines)
+        cards.append(replace(card, picture=parts.boxed(card.picture, hit.box)))
     parts.gallery(cards, "hits", lambda card: _actions(card))
     st.caption(
         "Match: strong where half of this catalogue's pieces are less like the piece that is nearest to them; "
