@@ -81,6 +81,8 @@ def visited(browser, address: str, path: str, size: str, title: str, shade: str 
     assert page.locator("[data-testid=stException]").count() == 0
     missing = "els => els.filter(e => !e.alt).length"
     assert page.eval_on_selector_all("[data-testid=stImage] img", missing) == 0, "a picture without words"
+    broken = "els => els.filter(e => e.complete && !e.naturalWidth).map(e => e.alt)"
+    assert page.eval_on_selector_all("img", broken) == [], "pictures that did not come"
     wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
     assert wide <= 0, f"{wide} pixels too wide"
     context.close()
@@ -93,7 +95,7 @@ def told(said) -> str:
 
 def probed(said) -> bool:
     """Streamlit looks for its server below a page's own address first, as it may be mounted there."""
-    return "/_stcore/" in said.location["url"] and "404" in said.text
+    return "404" in said.text and "/_stcore/" in said.location["url"]
 
 
 def settled(page) -> None:

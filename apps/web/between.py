@@ -105,7 +105,7 @@ def _tray(found: Collection) -> None:
             for number, one in enumerate(chosen):
                 with st.container(gap="xxsmall", key=f"between tray {number}"):
                     name = _name(found, one)
-                    st.image(_small(found, one), alt=f"{LETTERS[number]}: {name}", width="stretch")
+                    parts.image(_small(found, one), alt=f"{LETTERS[number]}: {name}", width="stretch")
                     st.markdown(f"**{LETTERS[number]}** :small[{plain(name)}]")
                     told = {"key": f"between drop {number}", "icon": ":material/close:", "type": "tertiary"}
                     st.button("Take away", on_click=_drop, args=(number,), **told)
@@ -278,7 +278,7 @@ def _strip(found: Collection, along: str, way: Path, hits: Sequence[Hit]) -> Non
         for t, frame in enumerate(way.frames):
             words = "A" if t == 0 else ENDS[along].format(a="A", b="B") if t == last else f"{t / last:.0%}"
             with st.container(gap="xsmall", key=f"strip {t}"):
-                st.image(thumbnail(frame, SIDE), alt=f"{words}, between A and B", width="stretch")
+                parts.image(thumbnail(frame, SIDE), alt=f"{words}, between A and B", width="stretch")
                 st.markdown(f"**{words}**" if t in (0, last) else f":gray[{words}]")
                 if hits:
                     _real(found, hits[t], f"strip {t}")
@@ -290,7 +290,7 @@ def _real(found: Collection, hit: Hit, key: str) -> None:
     if piece is None:
         return  # it came a moment ago
     name = parts.name_of(piece)
-    st.image(found.catalogue.thumbnail(hit.key), alt=f"The nearest real piece: {name}, {hit.key}", width=72)
+    parts.image(found.catalogue.thumbnail(hit.key), alt=f"The nearest real piece: {name}, {hit.key}", width=72)
     st.markdown(f":small[:gray[nearest:] {plain(name)}]")
     if st.button("More like it", key=f"more {key}", type="tertiary"):
         _search_for(hit.key)
@@ -335,7 +335,7 @@ def _pad(found: Collection, way: Path, hits: Sequence[Hit], count: int, axes: tu
     with large:
         place = row * PLACES + column
         words = f"{down} {row / (PLACES - 1):.0%}, {across.lower()} {column / (PLACES - 1):.0%}"
-        st.image(thumbnail(way.frames[place], SIDE), alt=f"The chosen place: {words}", width=420)
+        parts.image(thumbnail(way.frames[place], SIDE), alt=f"The chosen place: {words}", width=420)
         st.markdown(f"**{words}**")
         if hits:
             _real(found, hits[place], "pad")

@@ -127,7 +127,7 @@ def _ask(key: str) -> None:
 
 
 def _shown_picture(picture: Picture) -> Asked:
-    st.image(parts.small(picture), alt=f"Your picture, {picture.name}", width=260)
+    parts.image(parts.small(picture), alt=f"Your picture, {picture.name}", width=260)
     st.caption(plain(picture.name))
     return Asked(picture.mark, picture.name, picture.file)
 
@@ -135,7 +135,7 @@ def _shown_picture(picture: Picture) -> Asked:
 def _shown_piece(found: Collection, piece: Piece) -> Asked:
     """A piece as it was photographed, or where that is gone, its thumbnail."""
     name, thumbnail, there = parts.name_of(piece), found.catalogue.thumbnail(piece.key), piece.path.is_file()
-    st.image(thumbnail, alt=f"{name}: {piece.key}", width=260)
+    parts.image(thumbnail, alt=f"{name}: {piece.key}", width=260)
     st.caption(plain(f"{name} · {piece.key.rpartition('/')[2]}"))
     source = piece.path if there else thumbnail
     return Asked(f"{found.version} {piece.key} {there}", name, source, piece, not there)

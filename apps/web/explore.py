@@ -254,7 +254,7 @@ def _dimension(found: Collection) -> None:
     )
     piece = found.pieces.get(st.session_state.get("varied", "")) or next(iter(found.pieces.values()))
     with st.container(horizontal=True, gap="medium"):
-        st.image(found.catalogue.thumbnail(piece.key), alt=f"{parts.name_of(piece)}: {piece.key}", width=150)
+        parts.image(found.catalogue.thumbnail(piece.key), alt=f"{parts.name_of(piece)}: {piece.key}", width=150)
         with st.container(width="content"):
             name, key = plain(parts.name_of(piece)), plain(piece.key)
             st.markdown(f"**{name}**  \n:small[{key}]  \n:small[{_search(piece.key)}]")
@@ -287,7 +287,7 @@ def _strip(found: Collection, piece: Piece) -> None:
     with st.grid(min_column_width=130, gap="xsmall"):
         for frame, place in zip(frames, places, strict=True):
             with st.container(gap="xxsmall"):
-                st.image(frame, alt=f"{HALVES[half]} {number} at {place}", width="stretch")
+                parts.image(frame, alt=f"{HALVES[half]} {number} at {place}", width="stretch")
                 st.caption(plain(place.replace("-", "−").replace("+0", "0")), text_alignment="center")
     own = mu[list(found.pieces).index(piece.key), first + number] - mu[:, first + number].mean()
     st.caption(
@@ -480,5 +480,5 @@ def _design(found: Collection, pieces: Sequence[Piece], number: int) -> None:
             for piece in pieces:
                 with st.container(gap="xxsmall", key=f"colourway {number} {piece.key}"):
                     alt = f"{parts.name_of(piece)}: {piece.key}"
-                    st.image(found.catalogue.thumbnail(piece.key), alt=alt, width="stretch")
+                    parts.image(found.catalogue.thumbnail(piece.key), alt=alt, width="stretch")
                     st.markdown(f":small[{_search(piece.key, 'Search')}]")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import io
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import streamlit as st
@@ -151,6 +153,20 @@ def small(picture: Picture | np.ndarray) -> bytes:
     return thumbnail(read_image(picture.file, min_side=384) if isinstance(picture, Picture) else picture)
 
 
+def image(picture: bytes | np.ndarray, *, alt: str, width: int | Literal["stretch"]) -> None:
+    """A picture, JPEG or PNG or (H, W, 3) uint8, with words for those who cannot see it.
+
+    It travels inside the page: Streamlit's own files of pictures are gone as soon as the page changes, and a browser
+    that asks for one a moment later shows a hole.
+    """
+    if isinstance(picture, np.ndarray):
+        file = io.BytesIO()
+        Image.fromarray(picture).save(file, "JPEG", quality=92, subsampling=0)
+        picture = file.getvalue()
+    kind = "png" if picture.startswith(b"\x89PNG") else "jpeg"
+    st.image(f"data:image/{kind};base64,{base64.b64encode(picture).decode()}", alt=alt, width=width)
+
+
 def card_of(found: Collection, piece: Piece, *lines: str) -> Card:
     """A stored piece, with its cluster or else its name, and more lines."""
     name = name_of(piece)
@@ -184,7 +200,7 @@ def gallery(cards: Sequence[Card], key: str, below: Callable[[Card], None] | Non
     with st.grid(min_column_width=width, gap="small", key=key):
         for number, card in enumerate(cards):
             with st.container(key=f"{key} {number}", gap="xsmall"):
-                st.image(card.picture, alt=card.alt, width="stretch")
+                image(card.picture, alt=card.alt, width="stretch")
                 name, *lines = [plain(line) for line in card.lines] or [""]
                 st.markdown("  \n".join([f"**{name}**", *(f":small[{line}]" for line in lines)]))
                 if below:

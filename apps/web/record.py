@@ -267,14 +267,14 @@ def _pictures(folder: Path) -> None:
         file = _read(chosen)
         if file:
             alt = f"A grid of pictures and what the model draws of them, {names[chosen]}"
-            st.image(file, alt=alt, width="stretch")
+            parts.image(file, alt=alt, width="stretch")
         st.caption(
             "From top to bottom: pictures; what the model draws of them; and, where it tells colours apart, other "
             "pictures, and the first in the colours of these."
         )
     if failures:
         st.subheader("Its surest mistakes", anchor=False)
-        st.image(failures, alt="Pairs of a query, framed, and its wrong first hit", width="stretch")
+        parts.image(failures, alt="Pairs of a query, framed, and its wrong first hit", width="stretch")
         st.caption("Framed: what was looked for. Beside it: the first hit, which is of another cluster.")
 
 

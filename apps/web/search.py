@@ -92,7 +92,7 @@ def _a_picture(found: Collection) -> None:
 
 
 def _shown_picture(picture: Picture) -> None:
-    st.image(parts.small(picture), alt=f"Your picture, {picture.name}", width=220)
+    parts.image(parts.small(picture), alt=f"Your picture, {picture.name}", width=220)
     _part(picture, picture.mark)
     if store.settings().edit:
         _added(picture)
@@ -326,7 +326,7 @@ def _tray(found: Collection) -> None:
         for name, key in chosen:
             piece, sign = found.pieces[key], "Like" if name == "liked" else "Not like"
             with st.container(gap="xxsmall", key=f"tray {name} {key}"):
-                st.image(found.catalogue.thumbnail(key), alt=f"{sign} {parts.name_of(piece)}", width=76)
+                parts.image(found.catalogue.thumbnail(key), alt=f"{sign} {parts.name_of(piece)}", width=76)
                 asked = {"key": f"drop {name} {key}", "icon": ":material/close:", "type": "tertiary"}
                 st.button(sign, on_click=_drop, args=(name, key), help="Take it back", **asked)
 
@@ -378,7 +378,8 @@ def _compare(found: Collection, keys: Sequence[str]) -> None:
         return
     for column, key in zip(st.columns(len(chosen)), chosen, strict=True):
         piece = found.pieces[key]
-        column.image(store.original(piece, parts.LOOK), alt=f"{parts.name_of(piece)}, large", width="stretch")
+        with column:
+            parts.image(store.original(piece, parts.LOOK), alt=f"{parts.name_of(piece)}, large", width="stretch")
         rows = {"key": key, "cluster": piece.cluster, "item": piece.item_id} | piece.metadata
         column.markdown("  \n".join(f":gray[{plain(name)}] {plain(value)}" for name, value in rows.items() if value))
         if store.settings().edit:

@@ -206,7 +206,7 @@ def _by_key(known: Known) -> Iterator[None]:
 
 def _original(known: Known, row: int, picture: bytes) -> None:
     with st.container(gap="xsmall"):
-        st.image(picture, alt=f"The original: {_name(known, row)}, {known.items[row].key}", width="stretch")
+        parts.image(picture, alt=f"The original: {_name(known, row)}, {known.items[row].key}", width="stretch")
         st.markdown(f"**Original**  \n:small[{plain(_name(known, row))}]")
 
 
@@ -214,12 +214,12 @@ def _beside(found: Collection, name: str, one: Tried) -> None:
     """One variant, what it took from whom, and the gate's verdict."""
     with st.container(gap="xsmall"):
         if one.picture:
-            st.image(one.picture, alt=f"{WAYS[one.way]}: a variant of {name}", width="stretch")
+            parts.image(one.picture, alt=f"{WAYS[one.way]}: a variant of {name}", width="stretch")
         st.markdown(f"**{WAYS[one.way]}**  \n:small[{_verdict(one)}]")
         for what, key in one.taken.items():
             with st.container(horizontal=True, vertical_alignment="center", gap="xsmall"):
                 st.caption(TAKEN[what], width="content")
-                st.image(found.catalogue.thumbnail(key), alt=f"{TAKEN[what]} this piece, {key}", width=48)
+                parts.image(found.catalogue.thumbnail(key), alt=f"{TAKEN[what]} this piece, {key}", width=48)
 
 
 def _verdict(one: Tried) -> str:
