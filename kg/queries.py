@@ -329,6 +329,12 @@ def using(graph: nx.MultiDiGraph, term: str) -> Using:
     )
 
 
+def telling(graph: nx.MultiDiGraph, clusters: Iterable[str]) -> tuple[str, ...]:
+    """Terms that some but not all of these clusters have, in order; all are nodes. Who has one: as in `using`."""
+    held = [set.intersection(*(set(closed_terms(graph, one)) for one in members(graph, node))) for node in clusters]
+    return tuple(sorted(set().union(*held) - set.intersection(*held))) if held else ()
+
+
 # --- terms and what says so ---
 
 Weighed = tuple[dict[str, int], dict[str, float]]  # counts and rarity of all terms, worked out once for a question

@@ -11,7 +11,7 @@ import pytest
 from test_kg_schema import small
 
 from kg import load_graph
-from kg.queries import compare, neighbours, path, show, using
+from kg.queries import compare, neighbours, path, show, telling, using
 from saree_vae.errors import SareeError
 
 TERMS = [
@@ -237,3 +237,15 @@ def test_answers_are_json_and_the_same_every_time(real):
         lambda: asdict(using(real, "ikat")),
     ):
         assert json.dumps(ask()) == json.dumps(ask())
+
+
+def test_terms_that_tell_some_clusters_from_others_are_those_that_some_but_not_all_use():
+    graph = load_graph()
+    some = {"paithani", "patola_generic", "patan_patola", "bandhani_generic"}
+    found = telling(graph, [f"cluster:{name}" for name in sorted(some)])
+    users = {term: some & {user.id for user in using(graph, term).clusters} for term in found}
+    assert found and all(users.values()) and not any(users[term] == some for term in found)
+    assert users["technique:double ikat"] == {"patan_patola"}
+    silk = using(graph, "fibre:silk")
+    assert ("fibre:silk" in found) == (0 < len(some & {user.id for user in silk.clusters}) < len(some))
+    assert telling(graph, []) == () and telling(graph, ["cluster:paithani"]) == ()

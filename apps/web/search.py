@@ -15,8 +15,8 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from apps.knowledge import labels_with
-from kg.graph import clusters
-from kg.queries import show
+from kg.graph import clusters, resolve
+from kg.queries import telling
 from saree_vae import indexing
 from saree_vae import query as queries
 from saree_vae.catalogue import Hit
@@ -306,14 +306,12 @@ def _choices(found: Collection) -> dict[str, list[str]]:
 @st.cache_data(show_spinner=False, max_entries=4)
 def _terms(clusters: Sequence[str]) -> dict[str, list[str]]:
     """Terms of the graph that some but not all of these labels' clusters have, by kind."""
-    asked, having = labels_with(clusters), {}
+    opened, known = store.graph(), []
     for cluster in clusters:
         with suppress(SareeError):  # a label that the graph does not know
-            for one in show(store.graph(), cluster).evidence:
-                having[one.node] = one
-    found = [one for one in having.values() if 0 < len(asked(one.node.partition(":")[0], one.name)) < len(clusters)]
-    kinds = sorted({one.node.partition(":")[0] for one in found})
-    return {kind: sorted(one.name for one in found if one.node.startswith(f"{kind}:")) for kind in kinds}
+            known.append(resolve(opened, cluster))
+    found = [node.partition(":") for node in telling(opened, known)]
+    return {kind: [name for one, _, name in found if one == kind] for kind in sorted({one for one, _, _ in found})}
 
 
 def _tray(found: Collection) -> None:
