@@ -40,7 +40,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
             page.goto(f"http://127.0.0.1:{port}/{path}")
             page.locator("h1").wait_for()
             steps(page)
-            page.wait_for_timeout(2000)
+            page.wait_for_load_state("networkidle")
+            page.wait_for_function("document.querySelectorAll('[data-testid=stSkeleton]').length == 0")
+            page.wait_for_timeout(3000)  # a map is drawn softly
             kept(page, OUT / f"app_{name}.png")
             context.close()
         browser.close()

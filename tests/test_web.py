@@ -6,6 +6,7 @@ import io
 import json
 import re
 import shutil
+import subprocess
 import zipfile
 from pathlib import Path
 
@@ -294,6 +295,29 @@ def test_the_command_finds_the_quickstart_and_names_what_is_missing(tmp_path, mo
     assert {*own} == {"catalogue", "edit"}  # another model's head would not fit
     told = CliRunner().invoke(cli.app, ["app", "--catalogue", str(tmp_path)])
     assert isinstance(told.exception, SareeError) and "catalogue.json" in str(told.exception)
+
+
+def test_with_nothing_to_show_it_offers_to_make_something(tmp_path, monkeypatch):
+    from apps import quickstart
+
+    monkeypatch.chdir(tmp_path)
+    made, started = [], []
+    monkeypatch.setattr(quickstart, "run", lambda *asked: made.append(asked[:2]))
+    monkeypatch.setattr(subprocess, "call", lambda command, env: started.append(command) or 0)
+    for typed, times in (("n\n", 0), ("y\n", 1)):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(serve, "_terminal", lambda: True)
+            assert CliRunner().invoke(cli.app, ["app"], input=typed).exit_code == 0
+        assert made == [(None, serve.QUICKSTART)] * times
+    assert len(started) == 2 and CliRunner().invoke(cli.app, ["app"]).exit_code == 0 and len(made) == 1
+
+
+def test_visitors_do_not_see_each_others_choices(front):
+    one = front("search", query={"like": KEY})
+    other = front("search")
+    pressed(one, f"liked {first(one)}")
+    other.run()
+    assert len(one.session_state.liked) == 2 and other.session_state.liked == []
 
 
 def test_it_listens_to_this_machine_alone_and_tells_nobody():

@@ -46,14 +46,29 @@ def app(
     """
     import subprocess
 
-    found = settings(catalogue, head, run, edit)
     if importlib.util.find_spec("streamlit") is None:
         raise SareeError("the front end needs Streamlit: pip install 'saree-vae[app]'")
+    if catalogue is None and not (QUICKSTART / "catalogue").exists() and _terminal():
+        _offer()
+    found = settings(catalogue, head, run, edit)
     typer.echo(f"http://127.0.0.1:{port} (Ctrl+C stops it)", err=True)
     try:
         raise typer.Exit(subprocess.call(command(port), env=os.environ | {VARIABLE: found}))
     except KeyboardInterrupt:
         raise typer.Exit(0) from None
+
+
+def _terminal() -> bool:
+    return sys.stdin.isatty()
+
+
+def _offer() -> None:
+    """Nothing to show yet: make a catalogue of drawn sarees, if that is wanted."""
+    if typer.confirm(f"There is no {QUICKSTART / 'catalogue'}. Make one of drawn sarees now, in a few minutes?"):
+        from apps import quickstart
+        from apps.showing import console
+
+        quickstart.run(None, QUICKSTART, console())
 
 
 def command(port: int) -> list[str]:
