@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .data import Item
 from .errors import SareeError
 from .files import atomic_write
 from .index import LatentIndex, read_stamp
@@ -180,6 +181,16 @@ class Catalogue:
         with self._reading() as database:
             rows = database.execute("SELECT key, path, cluster, item_id, metadata FROM items ORDER BY key")
             return {key: (path, cluster, item_id, json.loads(text)) for key, path, cluster, item_id, text in rows}
+
+    def items(self) -> dict[str, Item]:
+        """What is stored as items of a data set, by key; `path` is where the photograph lay when it was added."""
+        return {
+            key: Item(
+                *(key, Path(path), cluster, item_id, about.get("split", "")),
+                *(about.get("source"), about.get("view"), about),
+            )
+            for key, (path, cluster, item_id, about) in self.labels().items()
+        }
 
     def add(self, entries: Iterable[Entry]) -> int:
         """Insert entries, or replace those whose key is known, all in one transaction; returns how many.

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
-from . import retouch
 from .data import DataSet, Item
 
 MOST = 20_000  # pieces that are looked at together; of more, so many are drawn at random
@@ -20,10 +18,8 @@ EPOCHS = 200  # of UMAP, which takes 500 for small sets: from a good start the r
 WIDEST = 64  # other colours of one piece's design that are looked at
 BLOCK = 1024  # rows of cosines at a time: 80 MB against 20,000
 SAME_DESIGN, OTHER_COLOURS = 0.8, 0.6  # cosines: at least so alike in motif, at most so alike in colour
-GLANCE = 24  # pixels: a thumbnail's longer side when its colours are averaged
 SPLITS = ("train", "val", "test")
 
-Progress = Callable[[int, int], object]  # (done, total)
 _alone = threading.Lock()  # two calls of UMAP at once end the process, where numba has but its simplest threads
 
 
@@ -96,45 +92,23 @@ def in_many_colours(
     return [group for _, group in sorted(groups, key=lambda one: (-len(one[1]), -one[0], one[1][0]))]
 
 
-def mean_colours(thumbnails: Sequence[bytes], progress: Progress | None = None) -> np.ndarray:
-    """The mean colour of each of N pictures as the eye would mix it (in OKLab), (N, 3) sRGB uint8.
-
-    Args:
-        thumbnails: JPEG.
-    """
-    found = np.zeros((len(thumbnails), 3), np.float32)
-    for row, file in enumerate(thumbnails):
-        with Image.open(io.BytesIO(file)) as image:
-            image.draft("RGB", (GLANCE, GLANCE))
-            image.thumbnail((GLANCE, GLANCE))
-            found[row] = retouch.to_oklab(np.asarray(image.convert("RGB"))).reshape(-1, 3).mean(0)
-        if progress and row % 100 == 99:
-            progress(row + 1, len(thumbnails))
-    return retouch.from_oklab(found[None])[0]
-
-
-def as_data(
-    root: Path, labels: Mapping[str, tuple[str, str | None, str | None, dict]], most: int = JUDGED, seed: int = 0
-) -> DataSet:
+def as_data(root: Path, stored: Mapping[str, Item], most: int = JUDGED, seed: int = 0) -> DataSet:
     """The stored pieces whose photographs are still there as a data set, at most so many, drawn at random.
 
     A piece is on the split that it was stored with; where too few are on the train split to learn from, all are.
 
     Args:
         root: the catalogue's folder, which errors name.
-        labels: as `Catalogue.labels` gives them.
+        stored: as `Catalogue.items` gives them.
     """
-    rows = np.random.default_rng(seed).permutation(len(labels))
-    keys, items = list(labels), []
-    for key in (keys[row] for row in rows):
-        path, cluster, item_id, metadata = labels[key]
-        if len(items) < most and Path(path).is_file():
-            split = metadata.get("split")
-            items.append(Item(key, Path(path), cluster, item_id, split if split in SPLITS else "train"))
+    everything, items = list(stored.values()), []
+    for row in np.random.default_rng(seed).permutation(len(everything)):
+        item = everything[row]
+        if len(items) < most and item.path.is_file():
+            items.append(item if item.split in SPLITS else replace(item, split="train"))
     items.sort(key=lambda item: item.key)
-    learnt = sum(item.split == "train" for item in items)
-    if 2 * learnt < len(items):
-        items = [Item(item.key, item.path, item.cluster, item.item_id, "train") for item in items]
+    if 2 * sum(item.split == "train" for item in items) < len(items):
+        items = [replace(item, split="train") for item in items]
     return DataSet(root, tuple(items))
 
 

@@ -119,11 +119,7 @@ class Known:
 
         No photograph is opened: latents are as stored, and looks are those of thumbnails.
         """
-        keys, mu, sigma = catalogue.latents()
-        items = [
-            Item(key, Path(path), *more, metadata.get("split", ""), metadata.get("source"), None, metadata)
-            for key, (path, *more, metadata) in catalogue.labels().items()
-        ]
+        (keys, mu, sigma), items = catalogue.latents(), list(catalogue.items().values())
         splits = any(item.split for item in items)
         wanted = [row for row, item in enumerate(items) if not item.made_from and (item.split == "train" or not splits)]
         kept = [row for row in wanted if items[row].path.is_file()]

@@ -86,6 +86,16 @@ def parse(text: str) -> Where:
     return Where(text, _Parser(text).whole())
 
 
+def written(column: str, values: Collection[str]) -> str:
+    """`column in (...)` as `parse` reads it, whatever is in the names; a column's own must hold no backquote."""
+    return f"`{column}` in ({', '.join(map(quoted, values))})"
+
+
+def quoted(value: str) -> str:
+    """A text as `parse` reads it."""
+    return "'" + value.replace("'", "''") + "'"
+
+
 @dataclass(frozen=True)
 class Comparison:
     """column operator value; `values` holds one, or for "in" any number, even none."""

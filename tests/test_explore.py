@@ -1,12 +1,12 @@
 """Maps, apartness and colourways, on rows small enough to see through."""
 
-import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from PIL import Image
 
-from saree_vae import explore, retouch
+from saree_vae import explore
+from saree_vae.data import Item
 from saree_vae.latents import unit
 
 
@@ -126,22 +126,6 @@ def test_the_same_design_in_the_same_colours_is_no_group():
     assert explore.in_many_colours(at(0, 0, 1), 2) == [], "without a colour half nobody can tell"
 
 
-def test_a_mean_colour_is_that_of_the_eye():
-    def jpeg(*colours):
-        image = Image.new("RGB", (192, 96))
-        for i, colour in enumerate(colours):
-            image.paste(colour, (i * 192 // len(colours), 0, 192, 96))
-        written = io.BytesIO()
-        image.save(written, "JPEG", quality=95)
-        return written.getvalue()
-
-    done = []
-    plain, mixed = explore.mean_colours([jpeg("#8e2b3e"), jpeg("#ff0000", "#0000ff")], lambda *at: done.append(at))
-    assert np.abs(plain.astype(int) - (0x8E, 0x2B, 0x3E)).max() <= 3
-    ends = retouch.to_oklab(np.uint8([[255, 0, 0], [0, 0, 255]]))
-    assert np.abs(retouch.to_oklab(mixed[None])[0] - ends.mean(0)).max() < 0.03
-
-
 def test_a_sample_is_all_or_as_many_as_asked_rising_and_repeatable():
     assert explore.sample(5).tolist() == [0, 1, 2, 3, 4]
     rows = explore.sample(1000, 30)
@@ -153,12 +137,12 @@ def test_stored_pieces_as_data_keep_their_splits_and_leave_out_what_is_gone(tmp_
     for number in range(6):
         (tmp_path / f"{number}.png").touch()
     splits = ("train", "train", "train", "val", "test", "nonsense", "train")
-    labels = {f"{n}.png": (str(tmp_path / f"{n}.png"), "patola", None, {"split": s}) for n, s in enumerate(splits)}
-    dataset = explore.as_data(tmp_path, labels)
+    stored = {f"{n}.png": Item(f"{n}.png", tmp_path / f"{n}.png", "patola", split=s) for n, s in enumerate(splits)}
+    dataset = explore.as_data(tmp_path, stored)
     assert [(item.key, item.split) for item in dataset.items] == [
         ("0.png", "train"), ("1.png", "train"), ("2.png", "train"), ("3.png", "val"), ("4.png", "test"),
         ("5.png", "train"),
     ]  # fmt: skip
-    assert len(explore.as_data(tmp_path, labels, most=2).items) == 2
-    tests_only = {key: (*row[:3], {"split": "test"}) for key, row in labels.items()}
+    assert len(explore.as_data(tmp_path, stored, most=2).items) == 2
+    tests_only = {key: replace(item, split="test") for key, item in stored.items()}
     assert {item.split for item in explore.as_data(tmp_path, tests_only).items} == {"train"}

@@ -9,7 +9,7 @@ import pytest
 from conftest import paint
 from PIL import Image
 
-from saree_vae import indexing, query
+from saree_vae import indexing, query, retouch
 from saree_vae.catalogue import Catalogue, Entry
 from saree_vae.errors import SareeError
 from saree_vae.images import ImageError
@@ -121,15 +121,24 @@ def test_near_is_what_is_nearer_than_pieces_are_to_their_nearest():
     assert nearness.beyond(0.999, 1) == 0  # all have the same colours
 
 
-def test_colours_are_found_where_all_of_them_are():
-    def jpeg(*colours: str) -> bytes:
-        image = Image.new("RGB", (90, 90))
-        for i, colour in enumerate(colours):
-            image.paste(colour, (i * 90 // len(colours), 0, 90, 90))
-        file = io.BytesIO()
-        image.save(file, "JPEG", quality=95, subsampling=0)
-        return file.getvalue()
+def jpeg(*colours: str) -> bytes:
+    """Stripes of equal width."""
+    image = Image.new("RGB", (192, 96))
+    for i, colour in enumerate(colours):
+        image.paste(colour, (i * 192 // len(colours), 0, 192, 96))
+    file = io.BytesIO()
+    image.save(file, "JPEG", quality=95, subsampling=0)
+    return file.getvalue()
 
+
+def test_a_mean_colour_is_that_of_the_eye():
+    plain, mixed = Palettes([jpeg("#8e2b3e"), jpeg("#ff0000", "#0000ff")]).means
+    assert np.abs(plain.astype(int) - (0x8E, 0x2B, 0x3E)).max() <= 3
+    ends = retouch.to_oklab(np.uint8([[255, 0, 0], [0, 0, 255]]))
+    assert np.abs(retouch.to_oklab(mixed[None])[0] - ends.mean(0)).max() < 0.03
+
+
+def test_colours_are_found_where_all_of_them_are():
     palettes = Palettes([jpeg("#a01020"), jpeg("#a01020", "#104080"), jpeg("#104080"), jpeg("#a01020", "#f0e0b0")])
     red, blue = (160, 16, 32), (16, 64, 128)
     one, two = palettes.score(np.array([red])), palettes.score(np.array([red, blue]))

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -84,6 +85,7 @@ def test_a_link_brings_back_likes_dislikes_and_the_slant(front):
         ({"like": "../../etc/passwd"}, "no longer"),
         ({"slant": "1e9", "like": KEY}, "of 32 pieces"),
         ({"slant": "nan", "like": KEY}, "of 32 pieces"),
+        ({"slant": "²", "like": KEY}, "of 32 pieces"),
         ({"start": "nonsense", "like": KEY}, "of 32 pieces"),
     ],
 )
@@ -125,6 +127,15 @@ def test_filters_by_the_catalogue_and_by_the_graph_hold(front):
     assert {key.split("/")[0] for key in found(page)} == having and 0 < len(having) < len(CRAFTS)
 
 
+def test_the_address_holds_every_filter(front):
+    page = front("search", query={"like": KEY, "where": "year > 1 or cluster != ''"})
+    page.multiselect(key="filter cluster").set_value(["patola"]).run()
+    page.multiselect(key="term technique").set_value([page.multiselect(key="term technique").options[0]]).run()
+    again = front("search", query={name: page.query_params[name] for name in ("like", "where")})
+    assert not again.exception and found(again) == found(page)
+    assert again.query_params["where"] == page.query_params["where"]
+
+
 def test_pieces_are_found_by_chosen_colours(front):
     page = front("search", query={"start": "Colours"})
     page.color_picker(key="colour 0").set_value("#1f4e79").run()
@@ -132,6 +143,25 @@ def test_pieces_are_found_by_chosen_colours(front):
     assert not page.exception
     best = [button.key for button in page.button if "from colours" in (button.key or "")][:8]
     assert best and all("/1_" in key for key in best)  # the blue ground
+    again = front("search", query={name: page.query_params[name] for name in ("start", "colour")})
+    assert [button.key for button in again.button if "from colours" in (button.key or "")][:8] == best
+
+
+@pytest.mark.parametrize("colours", [["000000"] * 9, ["#ffffff", "<b>"], ["", "1f4e79"]])
+def test_colours_of_a_link_that_are_none_are_left_out(front, colours):
+    page = front("search", query={"start": "Colours", "colour": colours})
+    assert not page.exception and any("from colours" in (button.key or "") for button in page.button)
+
+
+def test_going_on_from_a_colour_search_keeps_its_filters(front, monkeypatch):
+    monkeypatch.setattr(search.st, "switch_page", lambda page: None)
+    page = front("search", query={"start": "Colours", "where": "split == 'train'"})
+    page.multiselect(key="filter cluster").set_value(["patola"]).run()
+    key = next(button.key for button in page.button if "from colours" in (button.key or ""))
+    pressed(page, key).run()
+    assert page.session_state.start == "Collection"
+    assert found(page) and all(key.startswith("dots/") for key in found(page))
+    assert page.query_params["where"] == "`cluster` in ('patola') and (split == 'train')"
 
 
 def test_in_a_catalogue_of_regions_the_part_that_matched_is_framed(front, shop, tmp_path):
@@ -163,6 +193,24 @@ def test_what_is_no_picture_is_told_in_words_and_nothing_is_searched(front, name
     assert not page.exception
     assert said in "".join(error.value for error in page.error).replace("\\", "")
     assert not found(page)
+
+
+def test_of_several_pictures_the_last_one_counts(front):
+    def file(mark: str):
+        return SimpleNamespace(file_id=mark)
+
+    seen = {}
+
+    def came(**files):
+        return parts.newest(seen, files)
+
+    one, two, three = file("1"), file("2"), file("3")
+    assert came(upload=None, camera=None, paste=None) is None
+    assert came(upload=one, camera=None, paste=None) is one
+    assert came(upload=one, camera=None, paste=two) is two
+    assert came(upload=three, camera=None, paste=two) is three
+    assert came(upload=three, camera=None, paste=two) is three, "a rerun changes nothing"
+    assert came(upload=None, camera=None, paste=two) is two, "an upload that was taken back"
 
 
 def test_a_picture_of_too_many_pixels_is_refused(front, monkeypatch):

@@ -30,8 +30,18 @@ def chart(page, number: int = 0) -> dict:
     return json.loads(page.get("plotly_chart")[number].proto.spec)
 
 
-def links(page) -> list[str]:
-    return [one.value for one in page.markdown if "](./?like=" in one.value]
+def searches(page) -> list[str]:
+    """Keys of the pieces below which stands a button to search from them."""
+    keys = (button.key or "" for button in page.button)
+    return [key.removeprefix("search  ") for key in keys if key.startswith("search  ")]
+
+
+@pytest.fixture
+def pages(monkeypatch) -> list:
+    """What a click opens."""
+    opened = []
+    monkeypatch.setattr(page_of.search.st, "switch_page", lambda page: opened.append(page.title))
+    return opened
 
 
 def pictures(page) -> list[str]:
@@ -124,7 +134,7 @@ def test_with_many_pieces_a_sample_is_shown_and_said(front, monkeypatch):
     assert sum(len(trace["customdata"]) for trace in chart(page)["data"]) == 10
     assert "10 of 32 pieces, drawn at random" in words(page)
     page = choose(page, "look", "What stands apart")
-    assert len(links(page)) == 10 and not page.exception
+    assert len(searches(page)) == 10 and not page.exception
     page_of._apartness.clear()
 
 
@@ -142,14 +152,16 @@ def test_with_many_clusters_the_largest_have_colours_and_others_can_be_chosen(fr
     assert [trace["name"] for trace in chart(page)["data"]] == ["others", "patola"]
 
 
-def test_what_is_drawn_round_is_shown_and_can_be_searched_from(front, monkeypatch):
+def test_what_is_drawn_round_is_shown_and_can_be_searched_from(front, monkeypatch, pages):
     points = [{"customdata": key} for key in (KEY, "dots/1_0.png", KEY, "gone.png")]
     drawn = SimpleNamespace(selection=SimpleNamespace(points=points))
     show = page_of.st.plotly_chart
     monkeypatch.setattr(page_of.st, "plotly_chart", lambda *given, **more: show(*given, **more) and drawn)
     page = front("explore")
     assert [one.value for one in page.subheader] == ["2 pieces chosen"]
-    assert links(page)[0] == ":small[[Search from it](./?like=stripes%2F0_0.png)]"
+    assert searches(page) == [KEY, "dots/1_0.png"]
+    page = page.button(key="search  dots/1_0.png").click().run()
+    assert pages == ["Search"] and page.session_state.liked == ["dots/1_0.png"]
     page = page.button(key=f"vary {KEY}").click().run()
     assert not page.exception
     assert page.segmented_control(key="look").value == "One dimension"
@@ -159,7 +171,8 @@ def test_what_is_drawn_round_is_shown_and_can_be_searched_from(front, monkeypatc
 def test_one_dimension_shows_seven_pictures_the_most_varied_dimension_first(front):
     page = choose(front("explore"), "look", "One dimension")
     assert not page.exception
-    assert len(pictures(page)) == 1 + 7 + len(page.button)  # the piece, the strip, and those to choose from
+    others = sum(button.label == "This one" for button in page.button)
+    assert len(pictures(page)) == 1 + 7 + others  # the piece, the strip, and those to choose from
     std = store.collection().latents.motif.std(0)
     options = page.selectbox(key="dimension of Design").options
     assert [int(one.split()[1]) for one in options] == np.argsort(-std, kind="stable").tolist()
@@ -194,7 +207,7 @@ def test_what_stands_apart_comes_first_with_how_alike_its_neighbours_are(front):
     found = store.collection()
     apart = explore.apartness(found.embedding)
     order = [store_keys()[row] for row in np.argsort(-apart, kind="stable")]
-    assert [link.split("like=")[1] for link in links(page)] == [f"{key.replace('/', '%2F')})]" for key in order[:24]]
+    assert searches(page) == order[:24]
     assert f"nearest ten {1 - apart.max():.0%} alike".replace("%", "%") in words(page).replace("\\", "")
 
 
@@ -251,15 +264,15 @@ def test_two_visitors_do_not_judge_at_once_and_trouble_is_told(front, monkeypatc
 
 
 def test_without_photographs_nothing_is_judged_and_the_page_says_why(front, monkeypatch):
-    labels = Catalogue.labels
-    gone = lambda catalogue: {key: ("/nowhere.png", *row[1:]) for key, row in labels(catalogue).items()}  # noqa: E731
-    monkeypatch.setattr(Catalogue, "labels", gone)
     page = choose(choose(front("explore"), "look", "What stands apart"), "apart by", "Strange to look at")
+    found = store.collection()
+    gone = {key: replace(piece, path=found.catalogue.folder / "gone.png") for key, piece in found.pieces.items()}
+    monkeypatch.setitem(found.__dict__, "pieces", gone)
     page = page.button[0].click().run()
     assert "no photograph of this catalogue" in page.error[0].value.replace("\\", "")
 
 
-def test_designs_in_many_colours_are_rows_with_links_for_more_of_them(front, monkeypatch):
+def test_designs_in_many_colours_are_rows_to_search_for_more_of_them(front, monkeypatch, pages):
     groups = [np.array([0, 4, 6]), np.array([1, 2])]
     asked = []
     monkeypatch.setattr(
@@ -269,7 +282,9 @@ def test_designs_in_many_colours_are_rows_with_links_for_more_of_them(front, mon
     assert not page.exception
     told = words(page)
     assert "2 designs come in two colours" in told and "**3 colourways**" in told and "**2 colourways**" in told
-    assert "&slant=0&differ=1)" in told
+    page = page.button(key=f"search design 0 {store_keys()[0]}").click().run()
+    assert pages == ["Search"]
+    assert (page.session_state.slant, page.session_state.differ) == (0.0, True)
     page.slider(key="alike").set_value(0.9).run()
     assert asked == [(store.collection().catalogue.motif_dim, 0.8), (store.collection().catalogue.motif_dim, 0.9)]
     groups.clear()

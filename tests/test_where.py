@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from saree_vae.errors import SareeError
 from saree_vae.where import ITEM_COLUMNS, parse
+from saree_vae.where import written as listed
 
 METADATA = ["year", "dye type", 'the "odd" one', "रंग", "in"]
 # Values that meet often, and are numbers, nearly numbers, quotes, or somebody's attempt to break out.
@@ -241,3 +242,9 @@ def test_what_is_predicted_of_pieces_without_a_label_matches_too():
     many = {str(key): "patola" for key in range(40_000)}  # more than SQLite takes parameters
     condition, parameters = parse("not technique ~ 'ikat'").answered(lambda kind, term: ["patola"], many).sql(())
     assert table(items).execute(f"SELECT key FROM items WHERE {condition}", parameters).fetchall() == []
+
+
+@given(st.text().filter(lambda name: name and "`" not in name), st.lists(st.text(), min_size=1, max_size=4))
+def test_what_is_written_is_read_as_it_was_meant(column, values):
+    read = parse(listed(column, values)).tree
+    assert (read.column, read.operator, list(read.values)) == (column, "in", values)

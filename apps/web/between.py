@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -20,13 +18,13 @@ from saree_vae.images import read_image, square, thumbnail
 from saree_vae.interpolate import Path, interpolate, nearest
 from saree_vae.sheets import grid
 
-from . import parts, search, store
+from . import parts, search
 from .parts import Card, Picture, plain
 from .store import Collection
 
 SIDE = 256  # pixels of a frame: more would not feel live
 STEPS, PLACES, FILM = 7, 5, 24  # frames of a strip, of a side of the pad, and of a film one way
-CELL = 112  # pixels of a frame on the pad
+CELL, PAD = 68, 340  # pixels of a frame on the pad, and of the pad
 LETTERS = "ABCD"
 CHANGES = {  # what changes: its name in the library, and what a designer would say of it
     "Design and colours": ("both", "{a} turns into {b}."),
@@ -240,15 +238,14 @@ def _prepared(found: Collection, chosen: Sequence[Chosen]) -> Drawn:
     known = st.session_state.get("between drawn")
     if known is None or known.marks != marks:
         sha256 = found.catalogue.keys()
-        files = (hashlib.sha256(o.file).hexdigest() if isinstance(o, Picture) else sha256[o] for o in chosen)
+        files = (o.sha256 if isinstance(o, Picture) else sha256[o] for o in chosen)
         squares = np.stack([_square(found, one) for one in chosen])
         known = st.session_state["between drawn"] = Drawn(marks, squares, frozenset(files))
     return known
 
 
 def _square(found: Collection, one: Chosen) -> np.ndarray:
-    picture = one.file if isinstance(one, Picture) else store.original(found.pieces[one], SIDE)
-    return square(read_image(picture, min_side=SIDE) if isinstance(picture, bytes) else picture, SIDE)
+    return square(read_image(one.file, min_side=SIDE) if isinstance(one, Picture) else found.picture(one, SIDE), SIDE)
 
 
 def _way(found: Collection, drawn: Drawn, along: str, *, pad: bool) -> tuple[Path, list[Hit]] | None:
@@ -292,16 +289,7 @@ def _real(found: Collection, hit: Hit, key: str) -> None:
     name = parts.name_of(piece)
     parts.image(found.catalogue.thumbnail(hit.key), alt=f"The nearest real piece: {name}, {hit.key}", width=72)
     st.markdown(f":small[:gray[nearest:] {plain(name)}]")
-    if st.button("More like it", key=f"more {key}", type="tertiary"):
-        _search_for(hit.key)
-
-
-def _search_for(key: str) -> None:
-    """Open Search with a piece liked."""
-    words, (slant, differ) = next(iter(search.PRESETS.items()))
-    state = {"liked": [key], "disliked": [], "picture": None, "part": None, "link": None, "where": ""}
-    st.session_state.update(state | {"slant": slant, "differ": differ, "preset": words, "start": search.STARTS[1]})
-    st.switch_page(st.Page(search.page, title="Search", url_path="search", default=True))
+    search.opener(hit.key, "More like it", key=key)
 
 
 # --- the pad ---
@@ -350,26 +338,14 @@ def _picked(axes: tuple[str, str]) -> None:
 
 def _canvas(frames: np.ndarray, row: int, column: int) -> go.Figure:
     """The pad as one picture, with a point in the middle of each place and a line round the chosen one."""
-    file = BytesIO()
-    grid(shrunk(frames, CELL), PLACES, pad=0).save(file, "JPEG", quality=88)
+    figure = parts.canvas(grid(shrunk(frames, CELL), PLACES, pad=0), PAD, PAD, PLACES, PLACES)
     y, x = (axis.ravel() + 0.5 for axis in np.indices((PLACES, PLACES)))
-    figure = go.Figure(go.Scatter(x=x, y=y, mode="markers", marker={"opacity": 0, "size": 40}, hoverinfo="none"))
-    figure.add_layout_image(
-        source=f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}",
-        **{"xref": "x", "yref": "y", "x": 0, "y": 0, "sizex": PLACES, "sizey": PLACES},
-        sizing="stretch",
-        layer="below",
-    )
+    figure.add_scatter(x=x, y=y, mode="markers", marker={"opacity": 0, "size": 40}, hoverinfo="none")
     for colour, width in (("#ffffff", 7), ("#2b2422", 3)):  # seen on any cloth
         figure.add_shape(
             type="rect", x0=column, x1=column + 1, y0=row, y1=row + 1, line={"color": colour, "width": width}
         )
-    figure.update_xaxes(visible=False, range=[-0.03, PLACES + 0.03], fixedrange=True)
-    figure.update_yaxes(visible=False, range=[PLACES + 0.03, -0.03], fixedrange=True)
-    bare = {"plot_bgcolor": "rgba(0,0,0,0)", "paper_bgcolor": "rgba(0,0,0,0)", "showlegend": False}
-    figure.update_layout(width=340, height=340, margin=dict.fromkeys("lrtb", 0), dragmode=False, **bare)
-    figure.update_layout(hovermode="closest", hoverdistance=-1, clickmode="event+select")
-    return figure
+    return figure.update_layout(dragmode=False, hovermode="closest", hoverdistance=-1, clickmode="event+select")
 
 
 # --- to take away ---

@@ -302,7 +302,7 @@ def _compared(shown: Shown, compared: Comparison) -> None:
     }
     st.progress(compared.score, text=f"They share {compared.score:.0%} of their evidence")
     st.markdown("\n\n".join(f"**{plain(name)}:** {plain(value)}" for name, value in lines.items() if value))
-    contrasts(compared, a, b)
+    contrasts([(one.name, one.a, one.b) for one in compared.contrasts], a, b)
     differences(compared.differences)
     with parts.told():
         tied = _path(compared.a, compared.b)
@@ -311,11 +311,11 @@ def _compared(shown: Shown, compared: Comparison) -> None:
     opener(compared.b, "compared", f"Open {b}")
 
 
-def contrasts(compared: Comparison, a: str, b: str) -> None:
+def contrasts(found: Sequence[tuple[str, str, str]], a: str, b: str) -> None:
     """What one shows in a photograph and the other does not, as a table."""
-    if compared.contrasts:
-        rows = [{"": plain(words(c.name)), plain(a): c.a, plain(b): c.b} for c in compared.contrasts]
-        st.table(rows, border="horizontal", hide_index=True, alt=f"What photographs show of {a} and {b}")
+    if found:
+        rows = [{"": plain(words(name)), plain(a): of_a, plain(b): of_b} for name, of_a, of_b in found]
+        st.table(rows, border="horizontal", hide_index=True, alt=f"What photographs show of {a} and of {b}")
 
 
 # --- its pieces ---

@@ -19,13 +19,14 @@ from kg.explain import Fact, Reason, Why, explain
 from kg.head import RISK, Head, Prediction
 from saree_vae import checkpoint
 from saree_vae.checkpoint import Run
+from saree_vae.data import Item
 from saree_vae.errors import SareeError
 from saree_vae.latents import Latents
 
 from . import browse, parts, store
 from .browse import BROWSING, NAMING
 from .parts import Card, Picture, plain
-from .store import Collection, Piece
+from .store import Collection
 
 RISKS = {0.05: "1 in 20", RISK: "1 in 10", 0.2: "1 in 5"}
 STARTS = ("Picture", "Collection")
@@ -42,7 +43,7 @@ class Asked:
     mark: str
     name: str
     source: Path | bytes
-    piece: Piece | None = None
+    piece: Item | None = None
     thumb: bool = False
 
 
@@ -132,13 +133,13 @@ def _shown_picture(picture: Picture) -> Asked:
     return Asked(picture.mark, picture.name, picture.file)
 
 
-def _shown_piece(found: Collection, piece: Piece) -> Asked:
+def _shown_piece(found: Collection, piece: Item) -> Asked:
     """A piece as it was photographed, or where that is gone, its thumbnail."""
-    name, thumbnail, there = parts.name_of(piece), found.catalogue.thumbnail(piece.key), piece.path.is_file()
-    parts.image(thumbnail, alt=f"{name}: {piece.key}", width=260)
+    name, source = parts.name_of(piece), found.source(piece.key)
+    parts.image(found.catalogue.thumbnail(piece.key), alt=f"{name}: {piece.key}", width=260)
     st.caption(plain(f"{name} · {piece.key.rpartition('/')[2]}"))
-    source = piece.path if there else thumbnail
-    return Asked(f"{found.version} {piece.key} {there}", name, source, piece, not there)
+    gone = isinstance(source, bytes)
+    return Asked(f"{found.version} {piece.key} {gone}", name, source, piece, gone)
 
 
 # --- what is said of it ---
@@ -345,9 +346,7 @@ def _apart(why: Why) -> None:
     name, other = browse.named(why.cluster), browse.named(why.runner_up)
     st.subheader(f"Or {plain(other)}?", anchor=False)
     browse.differences(why.apart)
-    if why.contrasts:
-        rows = [{"": plain(words(one)), plain(name): a, plain(other): b} for one, a, b in why.contrasts]
-        st.table(rows, border="horizontal", hide_index=True, alt=f"What photographs show of {name} and of {other}")
+    browse.contrasts(why.contrasts, name, other)
 
 
 def _nearest(told: Prediction, asked: Asked) -> None:

@@ -6,9 +6,8 @@ import copy
 import html
 import threading
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from urllib.parse import quote
 
 import numpy as np
 import plotly.graph_objects as go
@@ -17,14 +16,14 @@ import streamlit as st
 from apps.anomalies import glowing
 from saree_vae import explore
 from saree_vae.anomaly import AnomalyScorer, Strangeness, outliers
-from saree_vae.data import DataSet
+from saree_vae.data import DataSet, Item
 from saree_vae.errors import SareeError
-from saree_vae.images import read_square, thumbnail
+from saree_vae.images import read_square, square, thumbnail
 from saree_vae.interpolate import traversed
 
-from . import parts
+from . import parts, search
 from .parts import Card, Progress, plain
-from .store import Collection, Piece
+from .store import Collection
 
 LAYOUTS = {
     "Widest directions": ("pca", "Along the two directions in which the collection varies most (PCA)."),
@@ -73,15 +72,10 @@ _quick_view = st.fragment(_view)
 def _below(card: Card) -> None:
     """What can be done with a piece: search from it, or vary it."""
     with st.container(horizontal=True, gap="small", vertical_alignment="center"):
-        st.markdown(f":small[{_search(card.key)}]", width="content")
+        search.opener(card.key, "Search from it")
         vary = {"key": f"vary {card.key}", "type": "tertiary", "help": "See what single dimensions do to it"}
         if st.button("Vary", on_click=_vary, args=(card.key,), **vary):
             st.rerun()
-
-
-def _search(key: str, words: str = "Search from it", **more: str) -> str:
-    asked = "".join(f"&{name}={value}" for name, value in more.items())
-    return f"[{words}](./?like={quote(key, safe='')}{asked})"
 
 
 def _vary(key: str) -> None:
@@ -142,12 +136,6 @@ def _apartness(_found: Collection, version: str) -> np.ndarray:
     return explore.apartness(_found.embedding[explore.sample(len(_found.pieces))])
 
 
-@st.cache_resource(show_spinner=False, max_entries=2)
-def _mean_colours(_found: Collection, version: str) -> np.ndarray:
-    keys = list(_found.pieces)
-    return explore.mean_colours([_found.catalogue.thumbnail(keys[row]) for row in explore.sample(len(keys))])
-
-
 def _named(found: Collection) -> list[str]:
     """Which clusters have colours of their own: the largest, unless somebody chooses others."""
     sizes = Counter(piece.cluster for piece in found.pieces.values() if piece.cluster)
@@ -174,7 +162,7 @@ def _traces(
         return _by_cluster(pieces, places, named)
     if colouring == "Colour":
         with st.spinner("Looking at colours …"):
-            colours = _mean_colours(found, found.version)
+            colours = found.palettes().means[rows]
         return [_points(pieces, places, color=[f"rgb({r}, {g}, {b})" for r, g, b in colours], line=EDGE, size=8)]
     with st.spinner("Comparing …"):
         apart = _apartness(found, found.version)
@@ -196,7 +184,7 @@ def _traces(
     return [_points([pieces[row] for row in order], places[order], **marker)]
 
 
-def _by_cluster(pieces: Sequence[Piece], places: np.ndarray, named: Sequence[str]) -> list[go.Scatter]:
+def _by_cluster(pieces: Sequence[Item], places: np.ndarray, named: Sequence[str]) -> list[go.Scatter]:
     """Some clusters in colours and shapes of their own, over all others in grey."""
     others = np.array([piece.cluster not in named for piece in pieces], bool)
     traces = [_points(_some(pieces, others), places[others], "others", color=GREY, size=5)] if others.any() else []
@@ -208,11 +196,11 @@ def _by_cluster(pieces: Sequence[Piece], places: np.ndarray, named: Sequence[str
     return traces
 
 
-def _some(pieces: Sequence[Piece], which: np.ndarray) -> list[Piece]:
+def _some(pieces: Sequence[Item], which: np.ndarray) -> list[Item]:
     return [pieces[row] for row in np.flatnonzero(which)]
 
 
-def _points(pieces: Sequence[Piece], places: np.ndarray, name: str = "", **marker) -> go.Scatter:
+def _points(pieces: Sequence[Item], places: np.ndarray, name: str = "", **marker) -> go.Scatter:
     """A point for each piece, that tells its name and key; what plotly takes for HTML in them is shown as it is."""
     kind = go.Scatter if len(pieces) <= DRAWN else go.Scattergl
     return kind(
@@ -241,7 +229,7 @@ def _chosen(found: Collection, keys: Sequence[str]) -> None:
         st.info("Draw a box round some points, or a line with the lasso, to see the pieces.", icon=":material/gesture:")
         return
     st.subheader(f"{len(keys):,} piece{'s' * (len(keys) > 1)} chosen", anchor=False)
-    parts.leafed(found, "chosen", keys, _below)
+    parts.leafed(found, "chosen", keys, _below, width=150)
 
 
 # --- one dimension ---
@@ -257,7 +245,8 @@ def _dimension(found: Collection) -> None:
         parts.image(found.catalogue.thumbnail(piece.key), alt=f"{parts.name_of(piece)}: {piece.key}", width=150)
         with st.container(width="content"):
             name, key = plain(parts.name_of(piece)), plain(piece.key)
-            st.markdown(f"**{name}**  \n:small[{key}]  \n:small[{_search(piece.key)}]")
+            st.markdown(f"**{name}**  \n:small[{key}]")
+            search.opener(piece.key, "Search from it", key="varied")
             with st.popover("Another piece", icon=":material/swap_horiz:"):
                 parts.leafed(found, "vary", list(found.pieces), _choose)
     _strip(found, piece)
@@ -267,7 +256,7 @@ def _choose(card: Card) -> None:
     st.button("This one", key=f"choose {card.key}", type="tertiary", on_click=_vary, args=(card.key,))
 
 
-def _strip(found: Collection, piece: Piece) -> None:
+def _strip(found: Collection, piece: Item) -> None:
     cut, mu = found.catalogue.motif_dim, found.latents.mu
     halves = list(HALVES) if mu.shape[1] > cut else ["Design"]
     with st.container(horizontal=True, gap="medium", vertical_alignment="bottom"):
@@ -299,11 +288,7 @@ def _strip(found: Collection, piece: Piece) -> None:
 @st.cache_data(show_spinner=False, max_entries=100)
 def _drawn(_found: Collection, version: str, key: str, dimension: str, detail: bool) -> tuple[list[bytes], list[str]]:
     """The frames, JPEG, and where each lies; of the thumbnail where the photograph is gone."""
-    piece = _found.pieces[key]
-    try:
-        picture = read_square(piece.path, SIDE)
-    except SareeError:
-        picture = read_square(_found.catalogue.thumbnail(key), SIDE)
+    picture = square(_found.picture(key, SIDE), SIDE)
     with _found.working:
         path = traversed(_found.run, picture, dimension, among=_found.latents.mu, steps=FRAMES, detail=detail)
     return [thumbnail(frame, SIDE) for frame in path.frames], list(path.places)
@@ -327,19 +312,7 @@ def _far(found: Collection) -> None:
     apart = _apartness(found, found.version)
     order = np.argsort(-apart, kind="stable")[:APART]
     lines = {keys[rows[row]]: (f"nearest ten {1 - apart[row]:.0%} alike",) for row in order}
-    _paged(found, "apart", lines)
-
-
-def _paged(
-    found: Collection, key: str, lines: Mapping[str, Sequence[str]], pictures: Mapping[str, bytes] | None = None
-) -> None:
-    """Pieces with words under them, a page at a time."""
-    count = -(-len(lines) // parts.PAGE)
-    page = st.pagination(count, key=f"{key} page") if count > 1 else 1
-    some = list(lines)[(min(page, count) - 1) * parts.PAGE : min(page, count) * parts.PAGE]
-    cards = [parts.card_of(found, found.pieces[one], *lines[one]) for one in some]
-    cards = [replace(card, picture=(pictures or {}).get(card.key, card.picture)) for card in cards]
-    parts.gallery(cards, f"{key} cards", _below)
+    parts.leafed(found, "apart", list(lines), _below, lines=lines, width=150)
 
 
 @dataclass(frozen=True)
@@ -397,7 +370,7 @@ def _strange(found: Collection) -> None:
 
 def _judge(found: Collection, progress: Progress) -> _Judged:
     """Minutes; with a model of its own, so that nobody else waits for it."""
-    dataset = explore.as_data(found.catalogue.folder, found.catalogue.labels())
+    dataset = explore.as_data(found.catalogue.folder, found.pieces)
     if not dataset.items:
         raise SareeError("no photograph of this catalogue is where it was, and thumbnails are too small to judge")
     run = replace(found.run, model=copy.deepcopy(found.run.model))
@@ -429,7 +402,8 @@ def _show_judged(found: Collection, judged: _Judged) -> None:
     gone = f" {judged.unreadable:,} could not be read." if judged.unreadable else ""
     st.caption(f"{judged.called:,} of {len(strange.keys):,} pieces are called strange; the strangest first.{gone}")
     where = bool(judged.glows) and st.toggle("Show where", key="glow", help="What glows is what looks strange.")
-    _paged(found, "strange", lines, judged.glows if where else None)
+    glows = judged.glows if where else None
+    parts.leafed(found, "strange", list(lines), _below, lines=lines, pictures=glows, width=150)
     for note in judged.notes:
         st.caption(plain(note))
 
@@ -470,15 +444,16 @@ def _groups(_found: Collection, version: str, alike: float) -> list[list[str]]:
     return [[keys[rows[row]] for row in group] for group in groups]
 
 
-def _design(found: Collection, pieces: Sequence[Piece], number: int) -> None:
+def _design(found: Collection, pieces: Sequence[Item], number: int) -> None:
     clusters = Counter(piece.cluster.replace("_", " ") for piece in pieces if piece.cluster)
     name = clusters.most_common(1)[0][0] if clusters else ""
-    more = _search(pieces[0].key, "Search for more", slant="0", differ="1")
     with st.container(border=True, gap="small"):
-        st.markdown(f"**{len(pieces)} colourways**{f' · {plain(name)}' if name else ''} · {more}")
+        with st.container(horizontal=True, vertical_alignment="center"):
+            st.markdown(f"**{len(pieces)} colourways**{f' · {plain(name)}' if name else ''}", width="content")
+            search.opener(pieces[0].key, "Search for more", preset=search.DESIGN, key=f"design {number}")
         with st.grid(min_column_width=92, gap="xsmall"):
             for piece in pieces:
                 with st.container(gap="xxsmall", key=f"colourway {number} {piece.key}"):
                     alt = f"{parts.name_of(piece)}: {piece.key}"
                     parts.image(found.catalogue.thumbnail(piece.key), alt=alt, width="stretch")
-                    st.markdown(f":small[{_search(piece.key, 'Search')}]")
+                    search.opener(piece.key, "Search", key=f"colourway {number}")

@@ -18,7 +18,7 @@ def main() -> None:
     if not signed_in():
         return
     pages = [
-        st.Page(search.page, title="Search", icon=":material/search:", default=True),
+        search.as_page(),
         st.Page(between.page, title="Interpolate", icon=":material/gradient:", url_path="interpolate"),
         st.Page(craft.page, title="Craft cluster", icon=":material/account_tree:", url_path="craft"),
         st.Page(variants.page, title="Variants", icon=":material/auto_awesome_mosaic:", url_path="variants"),

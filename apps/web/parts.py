@@ -6,20 +6,23 @@ import base64
 import hashlib
 import io
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
+import plotly.graph_objects as go
 import streamlit as st
 from PIL import Image, ImageDraw
+from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from saree_vae.catalogue import WHOLE, Box
+from saree_vae.data import Item
 from saree_vae.errors import SareeError
 from saree_vae.images import read_image, thumbnail
 
-from .store import Collection, Piece, collection
+from .store import Collection, collection
 
 PIXELS = 60_000_000  # of a picture that a visitor brings: 180 MB once decoded
 LOOK = 512  # pixels: the shorter side of a picture that is looked at closely
@@ -37,8 +40,12 @@ class Picture:
     file: bytes
 
     @property
+    def sha256(self) -> str:
+        return hashlib.sha256(self.file).hexdigest()
+
+    @property
     def mark(self) -> str:
-        return hashlib.sha256(self.file).hexdigest()[:16]
+        return self.sha256[:16]
 
 
 @dataclass(frozen=True)
@@ -130,8 +137,19 @@ def brought(key: str, label: str = "A picture of a textile") -> Picture | None:
         )
     if said and said.files:
         st.session_state[f"{key} pasted"] = said.files[0]
-    file = one or two or st.session_state.get(f"{key} pasted")
+    seen = st.session_state.setdefault(f"{key} seen", {})
+    file = newest(seen, {"upload": one, "camera": two, "paste": st.session_state.get(f"{key} pasted")})
     return checked(file.name, file.getvalue()) if file else None
+
+
+def newest(seen: dict[str, str], files: Mapping[str, UploadedFile | None]) -> UploadedFile | None:
+    """Of the pictures that stand in several widgets the one that came last; `seen` is kept from time to time."""
+    for way, file in files.items():
+        mark = file.file_id if file else None
+        if mark != seen.get(way):
+            seen.pop(way, None)
+            seen |= {way: mark} if mark else {}  # at the end: the newest
+    return files[list(seen)[-1]] if seen else None
 
 
 def checked(name: str, file: bytes) -> Picture | None:
@@ -167,7 +185,19 @@ def image(picture: bytes | np.ndarray, *, alt: str, width: int | Literal["stretc
     st.image(f"data:image/{kind};base64,{base64.b64encode(picture).decode()}", alt=alt, width=width)
 
 
-def card_of(found: Collection, piece: Piece, *lines: str) -> Card:
+def canvas(picture: Image.Image, width: int, height: int, across: float = 1, down: float = 1) -> go.Figure:
+    """A picture to click or draw on, that many pixels large; its own coordinates go to `across` and `down`."""
+    figure = go.Figure()
+    figure.add_layout_image(source=picture, xref="x", yref="y", x=0, y=0, sizex=across, sizey=down, sizing="stretch")
+    figure.layout.images[0].layer = "below"
+    figure.update_xaxes(visible=False, range=[0, across], fixedrange=True)
+    figure.update_yaxes(visible=False, range=[down, 0], fixedrange=True)
+    bare = {"plot_bgcolor": "rgba(0,0,0,0)", "paper_bgcolor": "rgba(0,0,0,0)", "showlegend": False}
+    figure.update_layout(margin=dict.fromkeys("lrtb", 0), width=width, height=height, **bare)
+    return figure
+
+
+def card_of(found: Collection, piece: Item, *lines: str) -> Card:
     """A stored piece, with its cluster or else its name, and more lines."""
     name = name_of(piece)
     return Card(found.catalogue.thumbnail(piece.key), f"{name}: {piece.key}", (name, *lines), piece.key)
@@ -190,7 +220,7 @@ def boxed(file: bytes, box: Box) -> bytes:
     return out.getvalue()
 
 
-def name_of(piece: Piece) -> str:
+def name_of(piece: Item) -> str:
     """What people call it: its cluster, or its title, or its file."""
     return piece.metadata.get("title") or (piece.cluster or "").replace("_", " ") or piece.key.rpartition("/")[2]
 
@@ -207,12 +237,23 @@ def gallery(cards: Sequence[Card], key: str, below: Callable[[Card], None] | Non
                     below(card)
 
 
-def leafed(found: Collection, key: str, keys: Sequence[str], below: Callable[[Card], None]) -> None:
-    """The collection, or some of it, a page at a time."""
+def leafed(
+    found: Collection,
+    key: str,
+    keys: Sequence[str],
+    below: Callable[[Card], None],
+    *,
+    lines: Mapping[str, Sequence[str]] | None = None,
+    pictures: Mapping[str, bytes] | None = None,
+    width: int = 96,
+) -> None:
+    """The collection, or some of it, a page at a time; with more words, and other pictures, for some."""
     pages = max(1, -(-len(keys) // PAGE))
     page = st.pagination(pages, key=f"{key} page") if pages > 1 else 1
     some = keys[(min(page, pages) - 1) * PAGE : min(page, pages) * PAGE]
-    gallery([card_of(found, found.pieces[one]) for one in some], f"{key} leaf", below, width=96)
+    cards = [card_of(found, found.pieces[one], *(lines or {}).get(one, ())) for one in some]
+    cards = [replace(card, picture=(pictures or {}).get(card.key, card.picture)) for card in cards]
+    gallery(cards, f"{key} leaf", below, width)
 
 
 def clusters_of(found: Collection) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 import time
 import zipfile
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ from dataclasses import replace
 import numpy as np
 import plotly.graph_objects as go
 import streamlit as st
+from PIL import Image
 
 from apps.knowledge import labels_with
 from kg.graph import clusters, resolve
@@ -23,18 +25,16 @@ from saree_vae.catalogue import Hit
 from saree_vae.errors import SareeError
 from saree_vae.images import read_image
 from saree_vae.query import SLANT, Query
-from saree_vae.where import parse
+from saree_vae.where import parse, quoted, written
 
 from . import parts, store
 from .parts import Card, Picture, plain
 from .store import Collection
 
 SHOWN = 24
-PRESETS = {  # slant, and whether the other half must differ
-    "Alike in both": (SLANT, False),
-    "This design, in other colours": (0.0, True),
-    "These colours, in other designs": (1.0, True),
-}
+DRAWN_ON = 320  # pixels: the height of a picture to draw a box on
+BOTH, DESIGN, COLOURS = "Alike in both", "This design, in other colours", "These colours, in other designs"
+PRESETS = {BOTH: (SLANT, False), DESIGN: (0.0, True), COLOURS: (1.0, True)}  # slant; whether the rest must differ
 STARTS = ("Picture", "Collection", "Colours")
 YARNS = ("#8e1b2f", "#d9a441", "#1f5f5b", "#f2e8d5", "#22294f")  # madder, turmeric, peacock, cotton, indigo
 FEW = 40  # values of a column that can be chosen from
@@ -59,6 +59,24 @@ def page() -> None:
             _by_likeness(found)
 
 
+def as_page() -> st.Page:
+    return st.Page(page, title="Search", icon=":material/search:", default=True)
+
+
+def opener(piece: str, words: str, *, preset: str = BOTH, key: str = "") -> None:
+    """A button, on any page, that opens this one with one piece liked."""
+    asked = {"on_click": _start_from, "args": (piece, preset), "type": "tertiary"}
+    if st.button(words, key=f"search {key} {piece}", **asked):
+        st.switch_page(as_page())  # in a fragment the click alone would not leave it
+
+
+def _start_from(piece: str, preset: str) -> None:
+    slant, differ = PRESETS[preset]
+    _only(piece)
+    st.session_state.setdefault("where", "")  # a visitor may come from another page and find no filters yet
+    st.session_state.update(slant=slant, differ=differ, preset=preset, start=STARTS[1])
+
+
 # --- what is looked for ---
 
 
@@ -74,12 +92,21 @@ def _from_link(found: Collection) -> None:
     if asked.get("start") in STARTS:
         state.start = asked["start"]
     state.where = asked.get("where", "")
-    with_slant = asked.get("slant", "")
-    state.slant = min(1.0, max(0.0, float(with_slant))) if with_slant.replace(".", "", 1).isdigit() else SLANT
+    for number, colour in enumerate(asked.get_all("colour")[:3]):
+        if re.fullmatch("[0-9a-f]{6}", colour):
+            state[f"colour {number}"], state["how many"] = f"#{colour}", number + 1
+    state.slant = _slant(asked.get("slant", ""))
     state.differ = asked.get("differ") == "1"
     state.preset = next((name for name, how in PRESETS.items() if how == (state.slant, state.differ)), None)
     if any(key not in found.pieces for key in named["like"]):
         st.warning("Some pieces of this link are no longer in the catalogue.")
+
+
+def _slant(typed: str) -> float:
+    """As the slider has it: any number, in its steps and between its ends."""
+    with suppress(ValueError):
+        return round(20 * min(1.0, max(0.0, float(typed)))) / 20
+    return SLANT
 
 
 def _a_picture(found: Collection) -> None:
@@ -127,19 +154,11 @@ def _part(picture: Picture, mark: str) -> None:
 
 def _canvas(picture: Picture) -> go.Figure:
     """A picture to draw a box on; coordinates in [0, 1]."""
-    from PIL import Image
-
     image = Image.fromarray(read_image(picture.file, min_side=256))
     image.thumbnail((480, 480))
-    figure = go.Figure(go.Scatter(x=[0, 1], y=[0, 1], mode="markers", marker_opacity=0, hoverinfo="skip"))
-    figure.add_layout_image(source=image, xref="x", yref="y", x=0, y=0, sizex=1, sizey=1, sizing="stretch")
-    figure.layout.images[0].layer = "below"
-    figure.update_xaxes(visible=False, range=[0, 1], fixedrange=True)
-    figure.update_yaxes(visible=False, range=[1, 0], fixedrange=True)
-    height = 320
-    width = round(height * image.width / image.height)
-    figure.update_layout(dragmode="select", margin=dict.fromkeys("lrtb", 0), height=height, width=width)
-    return figure
+    figure = parts.canvas(image, round(DRAWN_ON * image.width / image.height), DRAWN_ON)
+    figure.add_scatter(x=[0, 1], y=[0, 1], mode="markers", marker_opacity=0, hoverinfo="skip")  # or no box is drawn
+    return figure.update_layout(dragmode="select")
 
 
 def _box(drawn: dict) -> tuple[float, float, float, float] | None:
@@ -197,9 +216,8 @@ def _of_piece(found: Collection, key: str, box: tuple | None) -> Query:
 
 
 def _photograph(found: Collection, key: str) -> Picture:
-    """A piece's own file, or its thumbnail where that is gone."""
-    path = found.pieces[key].path
-    return Picture(path.name, path.read_bytes() if path.is_file() else found.catalogue.thumbnail(key))
+    source = found.source(key)
+    return Picture(key.rpartition("/")[2], source if isinstance(source, bytes) else source.read_bytes())
 
 
 @st.cache_data(show_spinner=False, max_entries=200)
@@ -264,19 +282,18 @@ def _preset() -> None:
 def _filters(found: Collection):
     """What hits must match, as a parsed expression; None for all."""
     state = st.session_state
-    with st.popover("Filters" + (" · on" if state.where else ""), icon=":material/filter_alt:"):
+    with st.popover("Filters" + (" · on" if state.get("filtered") else ""), icon=":material/filter_alt:"):
         choices = _choices(found)
         said = []
         for column, values in choices.items():
             picked = st.multiselect(column.replace("_", " "), values, key=f"filter {column}", persist_state="session")
-            if picked:
-                said.append("(" + " or ".join(f"{column} == {_quoted(value)}" for value in picked) + ")")
+            said += [written(column, picked)] if picked else []
         for kind, terms in _terms(tuple(parts.clusters_of(found))).items():
             picked = st.multiselect(f"{kind} (or narrower)", terms, key=f"term {kind}", persist_state="session")
-            said += [f"{kind} ~ {_quoted(term)}" for term in picked]
+            said += [f"{kind} ~ {quoted(term)}" for term in picked]
         typed = st.text_input("Or in words", state.where, placeholder="cluster == 'paithani' and year > 1950")
     text = " and ".join([*said, *([f"({typed})"] if typed and said else [typed] if typed else [])])
-    state.where = typed
+    state.where, state.filtered = typed, text
     if not text:
         return None
     st.caption(plain(text))
@@ -286,11 +303,7 @@ def _filters(found: Collection):
             return wanted
         thought = {key: cluster for key, (cluster, _) in store.named(found, found.version).items()}
         return wanted.answered(labels_with([*parts.clusters_of(found), *thought.values()]), thought)
-    st.stop()
-
-
-def _quoted(value: str) -> str:
-    return '"' + value + '"' if "'" in value else f"'{value}'"
+    st.stop()  # what was typed is no expression: nothing is searched
 
 
 def _choices(found: Collection) -> dict[str, list[str]]:
@@ -300,7 +313,8 @@ def _choices(found: Collection) -> dict[str, list[str]]:
         values["cluster"] |= {piece.cluster} if piece.cluster else set()
         for name, value in piece.metadata.items():
             values.setdefault(name, set()).add(value)
-    return {name: sorted(some) for name, some in values.items() if 1 < len(some) <= FEW or (name == "cluster" and some)}
+    writable = {name: sorted(some) for name, some in values.items() if "`" not in name}  # see `where.written`
+    return {name: some for name, some in writable.items() if 1 < len(some) <= FEW or (name == "cluster" and some)}
 
 
 @st.cache_data(show_spinner=False, max_entries=4)
@@ -377,7 +391,7 @@ def _compare(found: Collection, keys: Sequence[str]) -> None:
     for column, key in zip(st.columns(len(chosen)), chosen, strict=True):
         piece = found.pieces[key]
         with column:
-            parts.image(store.original(piece, parts.LOOK), alt=f"{parts.name_of(piece)}, large", width="stretch")
+            parts.image(found.picture(key, parts.LOOK), alt=f"{parts.name_of(piece)}, large", width="stretch")
         rows = {"key": key, "cluster": piece.cluster, "item": piece.item_id} | piece.metadata
         column.markdown("  \n".join(f":gray[{plain(name)}] {plain(value)}" for name, value in rows.items() if value))
         if store.settings().edit:
@@ -450,7 +464,7 @@ def _link(found: Collection, slant: float, differ: bool) -> None:
     asked |= {"like": state.liked} if state.liked else {}
     asked |= {"unlike": state.disliked} if state.disliked else {}
     asked |= {"differ": "1"} if differ else {}
-    asked |= {"where": state.where} if state.where else {}
+    asked |= {"where": state.filtered} if state.filtered else {}
     if state.get("picture"):
         mark, box = state.get("part") or ("", None)
         asked["q"] = _encoded(
@@ -466,21 +480,23 @@ def _link(found: Collection, slant: float, differ: bool) -> None:
 
 def _colours(found: Collection) -> None:
     del found
-    count = st.segmented_control(
-        "How many", (1, 2, 3), default=2, required=True, key="how many", persist_state="session"
-    )
+    st.session_state.setdefault("how many", 2)
+    count = st.segmented_control("How many", (1, 2, 3), required=True, key="how many", persist_state="session")
     for number in range(count):
-        st.color_picker(f"Colour {number + 1}", YARNS[number], key=f"colour {number}", persist_state="session")
+        st.session_state.setdefault(f"colour {number}", YARNS[number])
+        st.color_picker(f"Colour {number + 1}", key=f"colour {number}", persist_state="session")
     st.caption("Pieces come first that consist of all of these colours.")
 
 
 @st.fragment
 def _by_colours(found: Collection) -> None:
-    if st.session_state.pop("leave colours", False):
-        st.rerun()  # of the whole page: a callback starts its fragment alone
     where = _filters(found)
-    count = st.session_state.get("how many", 2)
-    chosen = [st.session_state.get(f"colour {n}", YARNS[n]) for n in range(count)]
+    count = st.session_state["how many"]
+    chosen = [st.session_state[f"colour {n}"] for n in range(count)]
+    filtered = st.session_state.filtered
+    st.query_params.from_dict(
+        {"start": STARTS[2], "colour": [one[1:] for one in chosen]} | ({"where": filtered} if filtered else {})
+    )
     with parts.told():
         with st.spinner("Counting colours …"):  # once; a thousand pieces a second
             palettes = found.palettes()
@@ -492,19 +508,4 @@ def _by_colours(found: Collection) -> None:
             st.info("Nothing in this catalogue fits these filters. Take one away.", icon=":material/filter_alt_off:")
             return
         cards = [parts.card_of(found, found.pieces[keys[row]], f"{scores[row]:.0%} of these colours") for row in best]
-        parts.gallery(
-            cards,
-            "coloured",
-            lambda card: st.button(
-                "More like this",
-                key=f"from colours {card.key}",
-                type="tertiary",
-                on_click=_from_colours,
-                args=(card.key,),
-            ),
-        )
-
-
-def _from_colours(key: str) -> None:
-    _only(key)
-    st.session_state.update({"start": STARTS[1], "leave colours": True})
+        parts.gallery(cards, "coloured", lambda card: opener(card.key, "More like this", key="from colours"))

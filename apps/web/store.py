@@ -6,7 +6,6 @@ import functools
 import json
 import os
 import threading
-from dataclasses import dataclass
 from pathlib import Path
 
 import networkx as nx
@@ -19,7 +18,9 @@ from kg.head import Head
 from saree_vae import indexing
 from saree_vae.catalogue import Catalogue
 from saree_vae.checkpoint import Run
+from saree_vae.data import Item
 from saree_vae.errors import SareeError
+from saree_vae.images import read_image
 from saree_vae.latents import Latents
 from saree_vae.palette import Palettes
 from saree_vae.query import Nearness
@@ -43,17 +44,6 @@ def settings() -> Settings:
     return Settings(**json.loads(os.environ.get(VARIABLE, "{}")))
 
 
-@dataclass(frozen=True)
-class Piece:
-    """What is known of a stored piece; `path` is for reading only, never shown."""
-
-    key: str
-    path: Path
-    cluster: str | None
-    item_id: str | None
-    metadata: dict[str, str]
-
-
 class Collection:
     """A catalogue and its model, and what is made of its present content; safe to use from several threads.
 
@@ -66,10 +56,21 @@ class Collection:
         self.catalogue, self.run, self.version, self.working = catalogue, run, version, threading.RLock()
 
     @functools.cached_property
-    def pieces(self) -> dict[str, Piece]:
-        """By key, in the order of the keys."""
-        labels = self.catalogue.labels()
-        return {key: Piece(key, Path(path), *more) for key, (path, *more) in labels.items()}
+    def pieces(self) -> dict[str, Item]:
+        """By key, in the order of the keys; where they lie on the disk is nobody's business."""
+        return self.catalogue.items()
+
+    def source(self, key: str) -> Path | bytes:
+        """A piece's photograph, or its thumbnail where that is gone."""
+        path = self.pieces[key].path
+        return path if path.is_file() else self.catalogue.thumbnail(key)
+
+    def picture(self, key: str, side: int) -> np.ndarray:
+        """A piece to look at, (H, W, 3), its shorter side at least `side` if there is so much of it."""
+        try:
+            return read_image(self.source(key), min_side=side)
+        except SareeError:  # damaged since
+            return read_image(self.catalogue.thumbnail(key))
 
     @functools.cached_property
     def latents(self) -> Latents:
@@ -148,14 +149,3 @@ def named(_collection: Collection, version: str) -> dict[str, tuple[str, float]]
     from apps.crafts import named as by_head
 
     return by_head(settings().head, _collection.catalogue) if settings().head else {}
-
-
-def original(piece: Piece, side: int) -> bytes | np.ndarray:
-    """A piece's picture for looking at: the photograph (H, W, 3), or its thumbnail where that is gone."""
-    from saree_vae.images import read_image
-
-    try:
-        return read_image(piece.path, min_side=side)
-    except SareeError:
-        found = collection()
-        return found.catalogue.thumbnail(piece.key) if found else b""
