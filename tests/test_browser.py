@@ -174,3 +174,65 @@ def test_from_colours_the_search_goes_on_from_a_piece(browser, address):
     with visited(browser, address, "?start=Colours", "phone", "Search") as page:
         page.get_by_role("button", name="More like this").first.click()
         page.get_by_text("of 32 pieces").wait_for()
+
+
+def test_a_part_is_drawn_and_the_address_keeps_it(browser, address):
+    with visited(browser, address, "?like=dots%2F1_0.png", "desk", "Search") as page:
+        page.get_by_text("of 32 pieces").wait_for()
+        page.get_by_role("button", name="Only a part of it").click()
+        canvas = page.locator(".nsewdrag").first
+        canvas.wait_for()
+        settled(page)
+        drawn(page, canvas.bounding_box(), (0.1, 0.5), (0.9, 0.9))
+        page.wait_for_url("**part=0.**")
+        page.get_by_text("Only the part that you drew").wait_for()
+        link = page.url
+    with visited(browser, address, link.partition(f"{address}/")[2], "desk", "Search") as page:
+        page.get_by_role("button", name="The whole picture").click()
+        page.wait_for_function("!location.search.includes('part=')")
+
+
+def drawn(page, canvas: dict, *corners: tuple[float, float]) -> None:
+    """Draw a box with the mouse, between corners as shares of the canvas."""
+    for corner in corners:
+        x, y = (
+            canvas[at] + share * canvas[size] for at, size, share in zip("xy", ("width", "height"), corner, strict=True)
+        )
+        page.mouse.move(x, y, steps=5)
+        page.mouse.down()  # a second time: nothing
+    page.mouse.up()
+
+
+def test_points_of_the_map_are_drawn_round(browser, address):
+    with visited(browser, address, "explore", "desk", "Explore") as page:
+        drawn(page, page.locator(".nsewdrag").first.bounding_box(), (0.01, 0.01), (0.99, 0.99))
+        page.get_by_text("32 pieces chosen").wait_for()
+
+
+COPY = """async (colour) => {
+  const canvas = document.createElement('canvas'), paint = canvas.getContext('2d');
+  canvas.width = canvas.height = 96;
+  paint.fillStyle = colour;
+  paint.fillRect(0, 0, 96, 96);
+  const file = await new Promise(then => canvas.toBlob(then, 'image/png'));
+  await navigator.clipboard.write([new ClipboardItem({'image/png': file})]);
+}"""
+
+
+def test_a_picture_is_pasted_over_an_uploaded_one(browser, address, shop):
+    with visited(browser, address, "", "desk", "Search") as page:
+        page.set_input_files("input[type=file]", shop / "data/dots/1_0.png")
+        page.wait_for_url("**q=**")
+        settled(page)
+        before = page.url
+        page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+        page.evaluate(COPY, "#8e2b3e")
+        page.get_by_role("tab", name="Paste").click()
+        page.get_by_role("textbox").click()
+        page.keyboard.press("Control+V")
+        page.get_by_text("image.png").wait_for()
+        page.locator("button[aria-label='Send message']:enabled").wait_for()
+        page.keyboard.press("Enter")
+        page.get_by_alt_text("Your picture, image.png").wait_for()
+        settled(page)
+        assert page.url != before

@@ -238,7 +238,7 @@ def compared(front, **settings) -> tuple[AppTest, str]:
 def test_nothing_can_be_changed_unless_it_was_asked_for(front):
     page, key = compared(front)
     assert key.replace("_", "") in words(page).replace("\\", "").replace("_", "")
-    page = uploaded(page, "mine.png", png())
+    page = uploaded(page.segmented_control(key="start").set_value("Picture").run(), "mine.png", png())
     assert not [button.key for button in page.button if (button.key or "").startswith(("save ", "out "))]
     assert "Add to the catalogue" not in [button.label for button in page.button]
 
@@ -304,6 +304,17 @@ def test_a_part_that_was_drawn_is_looked_for(front):
 
 
 # --- the whole ---
+
+
+@pytest.mark.parametrize(("typed", "box"), [("0.2,0,1,0.5", (0.2, 0, 1, 0.5)), ("nan,0,1,1", None), ("1,2", None)])
+def test_a_link_keeps_the_part_that_was_drawn(front, typed, box):
+    page = front("search", query={"like": KEY, "part": typed})
+    assert not page.exception and page.session_state.start == "Collection"
+    assert page.session_state.part == (box and (KEY, box))
+    assert page.query_params.get("part") == (typed if box else None)
+    if box:
+        page = next(button for button in page.button if button.label == "The whole picture").click().run()
+        assert page.session_state.part is None and "part" not in page.query_params
 
 
 def test_every_page_opens_without_a_catalogue_and_says_what_to_do(front):

@@ -341,10 +341,7 @@ def _canvas(frames: np.ndarray, row: int, column: int) -> go.Figure:
     figure = parts.canvas(grid(shrunk(frames, CELL), PLACES, pad=0), PAD, PAD, PLACES, PLACES)
     y, x = (axis.ravel() + 0.5 for axis in np.indices((PLACES, PLACES)))
     figure.add_scatter(x=x, y=y, mode="markers", marker={"opacity": 0, "size": 40}, hoverinfo="none")
-    for colour, width in (("#ffffff", 7), ("#2b2422", 3)):  # seen on any cloth
-        figure.add_shape(
-            type="rect", x0=column, x1=column + 1, y0=row, y1=row + 1, line={"color": colour, "width": width}
-        )
+    parts.framed(figure, column, row, column + 1, row + 1)
     return figure.update_layout(dragmode=False, hovermode="closest", hoverdistance=-1, clickmode="event+select")
 
 

@@ -21,7 +21,7 @@ from kg.graph import clusters, resolve
 from kg.queries import telling
 from saree_vae import indexing
 from saree_vae import query as queries
-from saree_vae.catalogue import Hit
+from saree_vae.catalogue import Box, Hit
 from saree_vae.errors import SareeError
 from saree_vae.images import read_image
 from saree_vae.query import SLANT, Query
@@ -89,8 +89,8 @@ def _from_link(found: Collection) -> None:
     state.liked = [key for key in named["like"] if key in found.pieces]
     state.disliked = [key for key in named["unlike"] if key in found.pieces and key not in state.liked]
     state.link = asked.get("q")
-    if asked.get("start") in STARTS:
-        state.start = asked["start"]
+    state.part = (state.liked[0], box) if len(state.liked) == 1 and (box := _typed_box(asked.get("part", ""))) else None
+    state.start = asked["start"] if asked.get("start") in STARTS else STARTS[1 if state.liked else 0]
     state.where = asked.get("where", "")
     for number, colour in enumerate(asked.get_all("colour")[:3]):
         if re.fullmatch("[0-9a-f]{6}", colour):
@@ -100,6 +100,13 @@ def _from_link(found: Collection) -> None:
     state.preset = next((name for name, how in PRESETS.items() if how == (state.slant, state.differ)), None)
     if any(key not in found.pieces for key in named["like"]):
         st.warning("Some pieces of this link are no longer in the catalogue.")
+
+
+def _typed_box(typed: str) -> Box | None:
+    with suppress(ValueError):
+        x0, y0, x1, y1 = map(float, typed.split(","))
+        return _box({"x": (x0, x1), "y": (y0, y1)})
+    return None
 
 
 def _slant(typed: str) -> float:
@@ -141,28 +148,41 @@ def _added(picture: Picture) -> None:
 
 def _part(picture: Picture, mark: str) -> None:
     """Let a visitor draw a box on a picture; the search is then for what is in it."""
+    state = st.session_state
+    if state.get("part") and state.part[0] != mark:
+        state.part = None
     with st.popover("Only a part of it", icon=":material/crop:"):
-        st.markdown("Draw a box round the pallu, the border or a motif. A double click takes it away.")
+        st.markdown("Draw a box round the pallu, the border or a motif.")
         asked = {"on_select": "rerun", "selection_mode": "box", "alt": f"{picture.name}, to draw a box on"}
-        event = st.plotly_chart(_canvas(picture), key=f"canvas {mark}", **asked)
-        drawn = event.selection.box if event else []
-        box = _box(drawn[0]) if drawn else None
-        st.session_state.part = (mark, box) if box else None
-    if box:
+        drawing = _canvas(picture, state.part[1] if state.get("part") else None)
+        event = st.plotly_chart(drawing, key=f"canvas {mark} {state.get('canvas', 0)}", width="content", **asked)
+    drawn = event.selection.box if event else []
+    if drawn and (box := _box(drawn[0])) and state.get("part") != (mark, box):
+        state.part = (mark, box)
+        st.rerun()  # to see it on the canvas
+    if state.get("part"):
         st.caption("Only the part that you drew is looked for.")
+        st.button("The whole picture", icon=":material/crop_free:", type="tertiary", on_click=_whole)
 
 
-def _canvas(picture: Picture) -> go.Figure:
-    """A picture to draw a box on; coordinates in [0, 1]."""
+def _whole() -> None:
+    """Forget what was drawn; a canvas of another name has nothing on it."""
+    st.session_state.update({"part": None, "canvas": st.session_state.get("canvas", 0) + 1})
+
+
+def _canvas(picture: Picture, box: Box | None) -> go.Figure:
+    """A picture to draw a box on, and the box; coordinates in [0, 1]."""
     image = Image.fromarray(read_image(picture.file, min_side=256))
     image.thumbnail((480, 480))
     figure = parts.canvas(image, round(DRAWN_ON * image.width / image.height), DRAWN_ON)
     figure.add_scatter(x=[0, 1], y=[0, 1], mode="markers", marker_opacity=0, hoverinfo="skip")  # or no box is drawn
+    if box:
+        parts.framed(figure, *box)
     return figure.update_layout(dragmode="select")
 
 
-def _box(drawn: dict) -> tuple[float, float, float, float] | None:
-    (x0, x1), (y0, y1) = (np.clip(sorted(map(float, drawn[axis])), 0, 1).tolist() for axis in ("x", "y"))
+def _box(drawn: dict) -> Box | None:
+    (x0, x1), (y0, y1) = (np.clip(sorted(map(float, drawn[axis])), 0, 1).round(3).tolist() for axis in ("x", "y"))
     return (x0, y0, x1, y1) if x1 - x0 > 0.02 and y1 - y0 > 0.02 else None
 
 
@@ -465,8 +485,9 @@ def _link(found: Collection, slant: float, differ: bool) -> None:
     asked |= {"unlike": state.disliked} if state.disliked else {}
     asked |= {"differ": "1"} if differ else {}
     asked |= {"where": state.filtered} if state.filtered else {}
+    mark, box = state.get("part") or ("", None)
+    asked |= {"part": ",".join(f"{edge:g}" for edge in box)} if state.liked == [mark] else {}
     if state.get("picture"):
-        mark, box = state.get("part") or ("", None)
         asked["q"] = _encoded(
             found, state.picture.mark, box if mark == state.picture.mark else None, state.picture
         ).text()
