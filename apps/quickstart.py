@@ -189,7 +189,8 @@ def _png(image: Image.Image) -> bytes:
 def _notes(dataset: data.DataSet, indexed: indexing.Indexed) -> list[str]:
     notes = []
     if indexed.bad:
-        notes.append(f"{len(indexed.bad)} pictures could not be read and were left out; `saree-vae check` names them.")
+        bad = f"{len(indexed.bad)} of {len(dataset.items)} pictures"
+        notes.append(f"Left out, as they cannot be read: {bad}; `saree-vae check` names them.")
     if len(dataset.items) < 200:
         notes.append(f"Only {len(dataset.items)} pictures: the figures below have wide intervals, read those first.")
     return notes
