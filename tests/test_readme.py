@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import shutil
@@ -50,3 +51,13 @@ def test_the_figures_are_those_that_were_measured():
 @pytest.mark.parametrize("path", re.findall(r"!\[[^]]*\]\(([^)]+)\)", README))
 def test_every_picture_in_the_readme_is_there(path):
     assert (ROOT / path).is_file()
+
+
+def test_where_variants_are_said_to_help_they_did_and_nowhere_else():
+    [named] = re.findall(
+        r"variants helped a small classifier that had (\w+) photographs of a class", " ".join(README.split())
+    )
+    rows = json.loads((ROOT / "benchmarks" / "results" / "augment.json").read_text())["both"]["rows"]
+    gains = {row["part"]: row["figures"]["network, macro-F1"] for row in rows if row["name"].startswith("both less")}
+    helped = [part for part, gain in gains.items() if gain["low"] > 0]
+    assert (named, helped, len(gains)) == ("five", ["5 pictures a class"], 3)
