@@ -40,7 +40,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Find sarees that look alike: by motif, by colour, or by both.\n\n"
     "Start with `saree-vae quickstart`, or with your own photographs: `saree-vae quickstart --data FOLDER`.\n\n"
-    "A data set is a folder of images, a folder of class folders, or a manifest.csv with a column 'path'.",
+    "A data set is a folder of images, a folder of class folders (also below train, val and test), or a manifest.csv "
+    "with a column 'path'.",
 )
 
 app.add_typer(knowledge.app, name="kg")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sqlite3
 import threading
 import uuid
@@ -93,7 +94,7 @@ class Catalogue:
         self._columns: tuple[str, frozenset[str]] = ("", frozenset())
         with _in_plain_words(folder):
             self._database = sqlite3.connect(
-                folder / _DATABASE, timeout=30, isolation_level=None, check_same_thread=False
+                _address(folder), uri=True, timeout=30, isolation_level=None, check_same_thread=False
             )
             with _closed_on_error(self):
                 self._database.execute("PRAGMA foreign_keys = ON")
@@ -724,6 +725,14 @@ def _in_plain_words(folder: Path) -> Iterator[None]:
     except sqlite3.Error as error:
         known = (remedy for words, remedy in _REMEDIES.items() if words in str(error))
         raise SareeError(f"{folder}: {next(known, '{error}').format(error=error)}") from error
+
+
+def _address(folder: Path) -> str:
+    """The database for SQLite; in a folder that cannot be written to, without the files that it puts beside it."""
+    file = folder / _DATABASE
+    unwritten = file.with_name(f"{file.name}-wal")  # what a killed process left: taken over where that can be done
+    alone = not os.access(folder, os.W_OK) and not (unwritten.exists() and unwritten.stat().st_size)
+    return file.resolve().as_uri() + ("?immutable=1" if alone and file.exists() else "")
 
 
 @contextmanager

@@ -90,7 +90,9 @@ class Pictures:
 
 
 def read_data(where: str | Path, *, seed: int = 0, strict: bool = False, progress: Progress | None = None) -> DataSet:
-    """List a data set: a folder of images, a folder of class folders, or a manifest.csv (or a folder that holds one).
+    """List a data set: a folder of images, one of class folders, or a manifest.csv (or a folder that holds one).
+
+    Class folders may lie in folders train, val and test, which are then the splits.
 
     If any picture has no split, all are opened: near-duplicates and pictures of one item stay together, and groups
     without a split get a seeded one (test 20 %, val 10 %, stratified by cluster). Otherwise none is opened.
@@ -353,6 +355,8 @@ def _listed(where: Path) -> tuple[Path, list[Item], list[Bad]]:
     return _from_manifest(where)
 
 
+PARTS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val"}
+PARTS |= {"test": "test", "testing": "test"}  # what folders are called that hold the splits of a data set
 OURS = {"model.safetensors", "catalogue.json", "augment.json"}  # files that mark a run, a catalogue, variants
 
 
@@ -376,10 +380,23 @@ def _from_folder(root: Path) -> tuple[Path, list[Item], list[Bad]]:
                 bad.append(Bad(readable, "its name is not in Unicode; rename it"))
     if not keys and not bad:
         raise SareeError(f"{root}: no images in this folder; looked for {', '.join(e[1:] for e in EXTENSIONS)}")
-    # Folders are classes only if they sort every picture; a stray one beside them says that they do not.
-    classes = all("/" in key for key in keys)
-    items = [Item(key, root / key, cluster=key.split("/")[0] if classes else None) for key in sorted(keys)]
-    return root, items, bad
+    return root, _sorted_by_folder(root, sorted(keys)), bad
+
+
+def _sorted_by_folder(root: Path, keys: Sequence[str]) -> list[Item]:
+    """Pictures with the class that their folder names, and where those lie in folders train, val and test, the split.
+
+    Folders say something only if they sort every picture; a stray one beside them says that they do not.
+    """
+    parts = [key.lower().split("/")[0] for key in keys]
+    parted = set(parts) <= set(PARTS)
+    splits = [PARTS[part] for part in parts] if parted and len(set(parts)) > 1 else [""] * len(keys)
+    folders = [key.split("/")[parted:-1] for key in keys]
+    classes = all(folders)
+    return [
+        Item(key, root / key, cluster=folder[0] if classes else None, split=split)
+        for key, folder, split in zip(keys, folders, splits, strict=True)
+    ]
 
 
 def _from_manifest(manifest: Path) -> tuple[Path, list[Item], list[Bad]]:

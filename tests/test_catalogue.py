@@ -384,6 +384,28 @@ def test_the_index_of_another_history_of_the_same_length_is_stale(folder, tmp_pa
         assert keys(catalogue.search(entry(41).mu, 1)[0]) == ["041.jpg"]
 
 
+def test_a_folder_that_cannot_be_written_to_is_searched_and_left_as_it_is(folder, monkeypatch):
+    with Catalogue.open(folder) as catalogue:
+        catalogue.search(entry(5).mu, 1)  # builds the index
+    before = sorted(path.name for path in folder.iterdir())
+    monkeypatch.setattr("saree_vae.catalogue.os.access", lambda *_: False)
+    with Catalogue.open(folder) as catalogue:
+        assert keys(catalogue.search(entry(5).mu, 1)[0]) == ["005.jpg"]
+        with pytest.raises(SareeError, match="cannot be written to"):
+            catalogue.remove(["005.jpg"])
+        assert sorted(path.name for path in folder.iterdir()) == before
+
+
+def test_what_a_killed_process_left_unwritten_is_not_passed_over(folder, monkeypatch):
+    held = Catalogue.open(folder)
+    held.add([entry(12)])  # still in the log: not yet in the database's own file
+    assert (folder / "items.db-wal").stat().st_size
+    monkeypatch.setattr("saree_vae.catalogue.os.access", lambda *_: False)
+    with Catalogue.open(folder) as catalogue:
+        assert "012.jpg" in catalogue.items()
+    held.close()
+
+
 def test_an_index_that_cannot_be_saved_still_answers(folder, monkeypatch, caplog):
     def full(self, path, *, stamp):
         raise SareeError(f"{path}: could not be written: No space left on device")

@@ -82,6 +82,31 @@ def test_every_image_extension_in_any_case_is_listed_and_nothing_hidden(tmp_path
     assert [item.key for item in read_data(tmp_path).items] == sorted(names)
 
 
+@pytest.mark.parametrize("names", [("train", "val", "test"), ("Training", "Validation", "TEST"), ("train", "test")])
+def test_folders_train_val_and_test_are_splits_and_no_classes(tmp_path, names):
+    for part in names:
+        for craft in ("patola", "ikat"):
+            save(tmp_path / part / craft / "a.png", 0)
+    found = read_data(tmp_path)
+    assert {item.cluster for item in found.items} == {"patola", "ikat"}
+    told = {"train": "train", "training": "train", "val": "val", "validation": "val", "test": "test"}
+    assert all(item.split == told[item.key.split("/")[0].lower()] for item in found.items)
+
+
+def test_a_folder_train_alone_is_parted_like_any_other(tmp_path):
+    for n, craft in enumerate(["patola", "ikat"] * 10):
+        save(tmp_path / "train" / craft / f"{n}.png", n)
+    found = read_data(tmp_path)
+    assert {item.cluster for item in found.items} == {"patola", "ikat"}
+    assert {item.split for item in found.items} == {"train", "val", "test"}
+
+
+def test_a_class_may_be_called_test_where_others_are_not(tmp_path):
+    for craft in ("test", "ikat"):
+        save(tmp_path / craft / "a.png", 0)
+    assert {item.cluster for item in read_data(tmp_path).items} == {"test", "ikat"}
+
+
 def test_an_empty_folder_or_none_at_all_is_one_sentence(tmp_path):
     with pytest.raises(SareeError, match="no images in this folder; looked for jpg, jpeg, png"):
         read_data(tmp_path)
