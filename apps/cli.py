@@ -323,6 +323,7 @@ def evaluate(
     of one CPU core or more, and 'all' leaves it out.
     """
     from saree_vae import evaluate as measuring
+    from saree_vae import model_card
     from saree_vae.files import atomic_write
 
     loaded, dataset = run_and_data(run, data, device)
@@ -336,7 +337,7 @@ def evaluate(
     if json_file:
         with atomic_write(json_file) as temporary:
             temporary.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-    print(measuring.markdown(results))
+    print(model_card.markdown(results))
     named = results["tasks"].get("cluster", {})
     if "confusion" in named:
         from kg.measure import confusion_picture
@@ -348,7 +349,7 @@ def evaluate(
     if results["data"]["seen"]:
         console().print(f"{results['data']['seen']} test pictures had been trained on, and were not measured")
     if "all" in (task or ["all"]):
-        console().print(f"model card: {measuring.write_model_card(loaded, dataset, results)}")
+        console().print(f"model card: {model_card.write(loaded, dataset, results)}")
 
 
 app.command()(crafts.fit_head)

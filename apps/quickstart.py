@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 from rich.console import Console
 
-from saree_vae import checkpoint, config, data, evaluate, indexing, loom, report, sheets, train, views
+from saree_vae import checkpoint, config, data, evaluate, indexing, loom, model_card, report, sheets, train, views
 from saree_vae.encoding import decode, encode, shrunk
 from saree_vae.errors import SareeError
 from saree_vae.files import atomic_write
@@ -58,7 +58,7 @@ def run(where: Path | None, out: Path, console: Console) -> None:
         results = evaluate.evaluate(loaded, dataset, ("all",), progress=progress)
     with atomic_write(out / "results.json") as temporary:
         temporary.write_text(json.dumps(results, indent=1), encoding="utf-8")
-    evaluate.write_model_card(loaded, dataset, results)
+    model_card.write(loaded, dataset, results)
     console.print("5/5 report", style="bold")
     steps = _next_steps(where, out, dataset, named)
     pictures = _pictures(loaded, dataset, out / "catalogue")

@@ -11,7 +11,7 @@ import pytest
 import torch
 from conftest import GROUNDS, MARKS, paint
 
-from saree_vae import checkpoint, classify, data, evaluate, images, variants
+from saree_vae import checkpoint, classify, data, evaluate, images, model_card, variants
 
 SMALL = {"sizes": (2,), "seeds": 2}
 
@@ -130,7 +130,7 @@ def test_evaluate_measures_it_only_where_it_is_named(run, cloth, few_steps):
     results = evaluate.evaluate(run, dataset, ("augment",), more=more)
     [*arms, gain] = results["tasks"]["augment"]["rows"]
     assert [row["name"] for row in arms] == [*classify.ARMS] and gain["name"] == classify.GAIN
-    assert len(kept) == 2 and "2 pictures a class | both less albumentations" in evaluate.markdown(results)
+    assert len(kept) == 2 and "2 pictures a class | both less albumentations" in model_card.markdown(results)
     for row in arms:
         values = [cell["network"][row["name"]] for cell in kept.values()]
         assert row["figures"]["network, macro-F1"]["value"] == pytest.approx(np.mean(values))

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from saree_vae import baselines, checkpoint, config, evaluate, images, likelihood
+from saree_vae import baselines, checkpoint, config, evaluate, images, likelihood, model_card
 from saree_vae.data import read_data
 from saree_vae.errors import SareeError
 from saree_vae.latents import Latents, unit
@@ -434,7 +434,7 @@ def test_a_task_with_nothing_to_do_says_so_in_a_sentence(run, tmp_path):
     assert "no class to find" in said["retrieval"]
     assert "item_id" in said["items"]
     assert "two test pictures" in said["exchange"]
-    assert said["items"] in evaluate.markdown(results)
+    assert said["items"] in model_card.markdown(results)
     no_test = evaluate.evaluate(run, make_set(tmp_path / "other", rows[:3]), ("all",))
     assert {task["skipped"] for task in no_test["tasks"].values()} == {"The data set has no test pictures."}
 
@@ -461,7 +461,7 @@ def test_the_best_of_each_part_and_column_is_bold_ties_included():
         for name, value in (("motif", 0.5), ("LBP", 0.5), ("colour", 0.25))
     ]
     task = {"about": "About.", "queries": 5, "rows": evaluate._best_marked(table), "notes": []}
-    text = evaluate.markdown({"tasks": {"retrieval": task}})
+    text = model_card.markdown({"tasks": {"retrieval": task}})
     assert "| motif | **0.500** |" in text
     assert "| LBP | **0.500** |" in text
     assert "| colour | 0.250 |" in text
@@ -474,10 +474,10 @@ def test_the_model_card_tells_the_results_worst_first_and_draws_the_mistakes(run
     dataset = make_set(tmp_path / "set", rows)
     results = evaluate.evaluate(run, dataset, ("all",))
     (run.path / "metrics.jsonl").write_text('{"epoch": 1, "images_per_s": 7.0}\n{"epoch": 2, "images_per_s": 7.0}\n')
-    card = evaluate.write_model_card(run, dataset, results).read_text(encoding="utf-8")
+    card = model_card.write(run, dataset, results).read_text(encoding="utf-8")
     assert run.fingerprint in card
     assert dataset.digest() in card
-    assert evaluate.markdown(results) in card
+    assert model_card.markdown(results) in card
     table = results["tasks"]["retrieval"]["by_cluster"]
     recalls = [row["figures"]["R@1"]["value"] for row in table]
     assert recalls == sorted(recalls)
@@ -493,5 +493,5 @@ def test_the_model_card_tells_the_results_worst_first_and_draws_the_mistakes(run
 def test_the_model_card_says_whether_labels_were_trained_on(run, painted_set, tmp_path, labels, said):
     objective = run.config.objective.model_copy(update={"labels": labels})
     known = replace(run, path=tmp_path, config=run.config.model_copy(update={"objective": objective}))
-    card = evaluate.write_model_card(known, painted_set, evaluate.evaluate(known, painted_set, ("likelihood",)))
+    card = model_card.write(known, painted_set, evaluate.evaluate(known, painted_set, ("likelihood",)))
     assert said in card.read_text(encoding="utf-8")

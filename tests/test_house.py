@@ -18,7 +18,7 @@ FLOORS = [
     "encoding catalogue",
     "interpolate variants judge explore",
     "anomaly",
-    "train evaluate report indexing classify detection",
+    "train evaluate model_card report indexing classify detection",
     "query",
 ]
 KG_FLOORS = ["schema", "graph", "queries node_features export", "head", "fit explain measure"]
