@@ -6,8 +6,9 @@
     scorer.heat_maps(pictures)                       # where
 
 Three parts look at the picture, each in its own unit; on val each is brought to a common one, and the score is their
-sum. What the decoder thinks of it does not count: that a picture is improbable, or drawn badly, says next to nothing of
-whether it shows a cloth (Nalisnick et al. 2019), as `evaluate --task anomaly` measures beside the score.
+sum, in which the last counts twice. What the decoder thinks of it does not count: that a picture is improbable, or
+drawn badly, says next to nothing of whether it shows a cloth (Nalisnick et al. 2019), as `evaluate --task anomaly`
+measures beside the score.
 """
 
 from __future__ import annotations
@@ -36,15 +37,17 @@ PARTS = {  # and what each says in words
     "plain": "plainer than nearly all of them",
     "damaged": "like a damaged picture, or one of something else",
 }
+WEIGHTS = np.float32([1, 1, 2])  # of the parts; chosen on val, as is MADE_UP: the last tells most
 EXCUSE = -1.0  # no part speaks for a picture by more: noise is anything but plain, which excuses nothing
 FALSE_ALARMS = 0.05  # share of usual pictures that may be called strange, if nothing else is asked
 FEWEST = 10  # training pictures, below which nothing can be said of what is usual
-KNOWN = 4000  # training pictures that are looked at, at most: with their strangers 600 MB
+KNOWN = 4000  # training pictures that are looked at, at most: with their strangers 900 MB
+MADE_UP = 2  # strangers for each of them
 NEIGHBOURS = 5
 SHARE = 0.84  # of val; from the middle to there is one standard deviation of a normal
 SCENES = 0.5  # of the strangers that are made up; the others are cloths that something has happened to
 HOT = 0.999  # of the cells of usual pictures, the share that is colder than the top of the scale
-FILE, FORMAT = "anomaly.safetensors", 1  # change the number with what is learnt or kept
+FILE, FORMAT = "anomaly.safetensors", 2  # change the number with what is learnt or kept
 
 Progress = Callable[[str, int, int], object]
 
@@ -54,7 +57,7 @@ class Strangeness:
     """How strange N pictures are.
 
     keys: the pictures' keys, N of them.
-    score: (N,) the sum of all parts, none of them lower than EXCUSE; comparable within one scorer.
+    score: (N,) the sum of all parts by WEIGHTS, none of them lower than EXCUSE; comparable within one scorer.
     beyond: (N,) the share of the calibration pictures that are less strange.
     parts: by the names of PARTS, (N,) each, in standard deviations of usual pictures from their middle.
     reasons: for each picture the parts in which it is stranger than 95 % of the calibration pictures, strongest first.
@@ -284,7 +287,7 @@ def joined(parts: Sequence[Strangeness]) -> Strangeness:
 
 def _sum(parts: np.ndarray) -> np.ndarray:
     """The score (N,) of parts (N, P)."""
-    return np.maximum(parts, EXCUSE).sum(1)
+    return np.maximum(parts, EXCUSE) @ WEIGHTS
 
 
 # --- looking ---
@@ -338,20 +341,21 @@ def _seen(run: Run, images: np.ndarray, progress: Progress) -> Look:
 def _strangers(
     run: Run, images: np.ndarray, kinds: Sequence[str], seed: int, progress: Progress
 ) -> tuple[Look, Tensor]:
-    """As many strangers as there are pictures (N, S, S, 3), as they are seen; and where they are strange, (N, G, G)."""
+    """MADE_UP strangers for each picture (N, S, S, 3), as they are seen; and where they are strange, (M, G, G)."""
     random = np.random.default_rng([seed, 2])
     damages = [kind for kind in kinds if kind != "scene"]
     looks: list[Look] = []
     places: list[Tensor] = []
-    for start in range(0, len(images), BATCH):
+    total = MADE_UP * len(images)
+    for start in range(0, total, BATCH):
         made = []
-        for _ in images[start : start + BATCH]:
+        for _ in range(start, min(start + BATCH, total)):
             kind = "scene" if "scene" in kinds and random.random() < SCENES else random.choice(damages)
             made.append(made_up(images, random, kind))
         pictures, where = zip(*made, strict=True)
         looks.append(look(run, np.stack(pictures)))
         places.append(F.adaptive_avg_pool2d(torch.from_numpy(np.float32(where)), looks[-1].maps.shape[-1]))
-        progress("making up strangers", start + len(made), len(images))
+        progress("making up strangers", start + len(made), total)
     return Look.join(looks), torch.cat(places)
 
 

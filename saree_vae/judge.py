@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from .checkpoint import Run
 from .encoding import encode, shrunk
+from .retouch import to_oklab
 
 SIDE = 8  # cells a side of what is kept of an encoder's maps
 QUALITY = 85  # of the JPEG whose size is taken for complexity
@@ -58,17 +59,28 @@ def look(run: Run, images: np.ndarray) -> Look:
     with torch.inference_mode():
         for part in maps:
             numbers += [part.float().mean((2, 3)).cpu(), part.float().std((2, 3)).cpu()]
-        return Look(latents.embedding(), size, torch.cat(numbers, 1), _cells(maps, len(images)))
+        return Look(latents.embedding(), size, torch.cat(numbers, 1), _cells(maps, images))
 
 
-def _cells(maps: list[Tensor], count: int) -> Tensor:
-    """The last two maps in SIDE x SIDE cells: of the finer one mean and highest value of each cell."""
+def _cells(maps: list[Tensor], images: np.ndarray) -> Tensor:
+    """The last two maps in SIDE x SIDE cells, of the finer one mean and highest value of each; and the cells' colours.
+
+    Maps alone would not show a stain: the motif encoder has learnt not to mind colours.
+    """
     if not maps:
-        return torch.zeros(count, 0, SIDE, SIDE, dtype=torch.float16)
-    fine, coarse = (part.float() for part in maps[-2:])
+        return torch.zeros(len(images), 0, SIDE, SIDE, dtype=torch.float16)
+    fine, coarse = (part.float().cpu() for part in maps[-2:])
     parts = [F.adaptive_avg_pool2d(fine, SIDE), F.adaptive_max_pool2d(fine, SIDE)]
     parts.append(F.interpolate(coarse, size=(SIDE, SIDE), mode="bilinear", align_corners=False))
-    return torch.cat(parts, 1).half().cpu()
+    return torch.cat([*parts, *_colours(images)], 1).half()
+
+
+def _colours(images: np.ndarray) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of each cell in OKLab, (B, 3, G, G) each."""
+    lab = torch.from_numpy(np.stack([to_oklab(np.broadcast_to(image, (*image.shape[:2], 3))) for image in images]))
+    lab = lab.permute(0, 3, 1, 2).float()
+    mean = F.adaptive_avg_pool2d(lab, SIDE)
+    return mean, (F.adaptive_avg_pool2d(lab.square(), SIDE) - mean.square()).clamp(min=0).sqrt()
 
 
 class Judge(nn.Module):
@@ -123,8 +135,9 @@ def learn(usual: Look, strange: Look, where: Tensor, *, seed: int, progress: Pro
         where: how strange each cell of the strange ones is, (N, G, G) in [0, 1].
     """
     numbers, maps = torch.cat([usual.numbers, strange.numbers]), torch.cat([usual.maps, strange.maps])
-    target = torch.cat([torch.zeros(len(usual.numbers)), torch.ones(len(strange.numbers))])
-    places = torch.cat([torch.zeros(len(usual.numbers), *where.shape[1:]), where])
+    count = len(usual.numbers)
+    target = torch.cat([torch.zeros(count), torch.ones(len(strange.numbers))])
+    places = torch.cat([torch.zeros(count, *where.shape[1:]), where])
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         judge = Judge(numbers.shape[1], maps.shape[1])
@@ -134,7 +147,7 @@ def learn(usual: Look, strange: Look, where: Tensor, *, seed: int, progress: Pro
         optimiser = torch.optim.AdamW(judge.parameters(), RATE, weight_decay=DECAY)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, RATE, total_steps=STEPS)
         for step in range(STEPS):
-            rows = torch.randint(len(numbers), (BATCH,))
+            rows = torch.cat([torch.randint(*ends, (BATCH // 2,)) for ends in ((0, count), (count, len(numbers)))])
             way = MIRRORS[step % len(MIRRORS)]
             verdict, cells = judge(numbers[rows], maps[rows].flip(way))
             loss = F.binary_cross_entropy_with_logits(verdict, target[rows])
