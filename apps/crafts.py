@@ -313,7 +313,7 @@ def named(head: Path, catalogue: Catalogue) -> dict[str, tuple[str, float]]:
 
     fitted_head = Head.load(head)
     fitted_head.require(catalogue.fingerprint)
-    labelled = {key for key, (_, cluster, _, _) in catalogue.labels().items() if cluster}
+    labelled = {key for key, item in catalogue.items().items() if item.cluster}
     keys, mu, sigma = catalogue.latents(regions=True)
     latents = Latents(keys, mu, sigma, catalogue.motif_dim)
     asked = [i for i, start in enumerate(latents.starts) if keys[start] not in labelled]

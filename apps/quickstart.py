@@ -189,7 +189,7 @@ def _png(image: Image.Image) -> bytes:
 def _notes(dataset: data.DataSet, indexed: indexing.Indexed) -> list[str]:
     notes = []
     if indexed.bad:
-        bad = f"{len(indexed.bad)} of {len(dataset.items)} pictures"
+        bad = f"{len(indexed.bad)} of {len(dataset.items) + len(dataset.bad)} pictures"
         notes.append(f"Left out, as they cannot be read: {bad}; `saree-vae check` names them.")
     if len(dataset.items) < 200:
         notes.append(f"Only {len(dataset.items)} pictures: the figures below have wide intervals, read those first.")

@@ -177,21 +177,11 @@ class Catalogue:
         with self._reading() as database:
             return dict(database.execute("SELECT key, sha256 FROM items ORDER BY key"))
 
-    def labels(self) -> dict[str, tuple[str, str | None, str | None, dict[str, str]]]:
-        """path, cluster, item_id and metadata by key, of every item."""
-        with self._reading() as database:
-            rows = database.execute("SELECT key, path, cluster, item_id, metadata FROM items ORDER BY key")
-            return {key: (path, cluster, item_id, json.loads(text)) for key, path, cluster, item_id, text in rows}
-
     def items(self) -> dict[str, Item]:
         """What is stored as items of a data set, by key; `path` is where the photograph lay when it was added."""
-        return {
-            key: Item(
-                *(key, Path(path), cluster, item_id, about.get("split", "")),
-                *(about.get("source"), about.get("view"), about),
-            )
-            for key, (path, cluster, item_id, about) in self.labels().items()
-        }
+        with self._reading() as database:
+            rows = database.execute("SELECT key, path, cluster, item_id, metadata FROM items ORDER BY key")
+            return {key: _item(key, *known, json.loads(text)) for key, *known, text in rows}
 
     def add(self, entries: Iterable[Entry]) -> int:
         """Insert entries, or replace those whose key is known, all in one transaction; returns how many.
@@ -678,6 +668,11 @@ def _columns_of(entry: Entry) -> tuple:
     metadata = {str(name): str(value) for name, value in entry.metadata.items() if value is not None}
     text = json.dumps(metadata, ensure_ascii=False)
     return entry.key, entry.path, entry.sha256, entry.cluster, entry.item_id, text, entry.thumbnail
+
+
+def _item(key: str, path: str, cluster: str | None, item_id: str | None, about: dict[str, str]) -> Item:
+    known = {name: about.get(name) for name in ("source", "view")}
+    return Item(key, Path(path), cluster, item_id, about.get("split", ""), metadata=about, **known)
 
 
 def _about(folder: Path) -> dict:

@@ -355,8 +355,8 @@ def _listed(where: Path) -> tuple[Path, list[Item], list[Bad]]:
     return _from_manifest(where)
 
 
-PARTS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val"}
-PARTS |= {"test": "test", "testing": "test"}  # what folders are called that hold the splits of a data set
+SPLIT_FOLDERS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val"}
+SPLIT_FOLDERS |= {"test": "test", "testing": "test"}
 OURS = {"model.safetensors", "catalogue.json", "augment.json"}  # files that mark a run, a catalogue, variants
 
 
@@ -388,9 +388,10 @@ def _sorted_by_folder(root: Path, keys: Sequence[str]) -> list[Item]:
 
     Folders say something only if they sort every picture; a stray one beside them says that they do not.
     """
-    parts = [key.lower().split("/")[0] for key in keys]
-    parted = set(parts) <= set(PARTS)
-    splits = [PARTS[part] for part in parts] if parted and len(set(parts)) > 1 else [""] * len(keys)
+    splits = [SPLIT_FOLDERS.get(key.lower().split("/")[0], "") for key in keys]
+    parted = all(splits)
+    if len(set(splits)) == 1 or not parted:  # what all are called tells nothing of one
+        splits = [""] * len(keys)
     folders = [key.split("/")[parted:-1] for key in keys]
     classes = all(folders)
     return [

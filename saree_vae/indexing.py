@@ -66,9 +66,9 @@ def index(
     LatentIndex(**widths)  # says now, not after minutes, where FAISS is missing
     with Catalogue.create(folder, fingerprint=run.fingerprint, crops=crops, **widths) as catalogue:
         keep_model(run, folder / MODEL)
-        labels = catalogue.labels()
+        there = catalogue.items()
         # Where a label was corrected the picture counts as changed, whatever its file says.
-        same = {item.key for item in items if labels.get(item.key) == _labels(item)}
+        same = {item.key for item in items if item.key in there and _labels(there[item.key]) == _labels(item)}
         known = {key: sha256 for key, sha256 in catalogue.keys().items() if key in same}
         for done, batch in _in_batches(items, run.read_size, catalogue.crops, known):
             seen = [picture for picture in batch if isinstance(picture, _Picture)]

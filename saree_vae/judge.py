@@ -69,10 +69,10 @@ def _cells(maps: list[Tensor], images: np.ndarray) -> Tensor:
     """
     if not maps:
         return torch.zeros(len(images), 0, SIDE, SIDE, dtype=torch.float16)
-    fine, coarse = (part.float().cpu() for part in maps[-2:])
+    fine, coarse = (part.float() for part in maps[-2:])
     parts = [F.adaptive_avg_pool2d(fine, SIDE), F.adaptive_max_pool2d(fine, SIDE)]
     parts.append(F.interpolate(coarse, size=(SIDE, SIDE), mode="bilinear", align_corners=False))
-    return torch.cat([*parts, *_colours(images)], 1).half()
+    return torch.cat([torch.cat(parts, 1).cpu(), *_colours(images)], 1).half()
 
 
 def _colours(images: np.ndarray) -> tuple[Tensor, Tensor]:

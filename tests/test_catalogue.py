@@ -64,13 +64,12 @@ def cosines(a: np.ndarray, b: np.ndarray) -> tuple[float, float]:
 
 def test_a_label_is_corrected_and_nothing_else(folder):
     with Catalogue.open(folder) as catalogue:
-        before, version = catalogue.labels(), catalogue.version
+        before, version = catalogue.items(), catalogue.version
         catalogue.relabel("007.jpg", "patola")
-        path, _, item_id, metadata = before["007.jpg"]
-        assert catalogue.labels() == before | {"007.jpg": (path, "patola", item_id, metadata)}
+        assert catalogue.items() == before | {"007.jpg": replace(before["007.jpg"], cluster="patola")}
         assert catalogue.version != version
         catalogue.relabel("007.jpg", None)
-        assert catalogue.labels()["007.jpg"][1] is None
+        assert catalogue.items()["007.jpg"].cluster is None
         with pytest.raises(SareeError, match="no item"):
             catalogue.relabel("none.jpg", "ikat")
 

@@ -93,9 +93,10 @@ def test_folders_train_val_and_test_are_splits_and_no_classes(tmp_path, names):
     assert all(item.split == told[item.key.split("/")[0].lower()] for item in found.items)
 
 
-def test_a_folder_train_alone_is_parted_like_any_other(tmp_path):
+@pytest.mark.parametrize("names", [("train",), ("train", "Training")])
+def test_folders_of_one_split_are_parted_like_any_other(tmp_path, names):
     for n, craft in enumerate(["patola", "ikat"] * 10):
-        save(tmp_path / "train" / craft / f"{n}.png", n)
+        save(tmp_path / names[n % len(names)] / craft / f"{n}.png", n)
     found = read_data(tmp_path)
     assert {item.cluster for item in found.items} == {"patola", "ikat"}
     assert {item.split for item in found.items} == {"train", "val", "test"}

@@ -305,7 +305,7 @@ def test_a_folder_with_originals_trains_and_measures_no_variant(folder, tmp_path
     done = indexing.index(again, dataset, tmp_path / "catalogue")
     assert done.variants == made and done.stored == len(dataset.items) - made
     with Catalogue.open(tmp_path / "catalogue") as catalogue:
-        assert not any(key.startswith("variants/") for key in catalogue.labels())
+        assert not any(key.startswith("variants/") for key in catalogue.items())
 
 
 def changed(folder: Path, tmp_path: Path, change) -> Path:
