@@ -183,8 +183,17 @@ class Catalogue:
             rows = database.execute("SELECT key, path, cluster, item_id, metadata FROM items ORDER BY key")
             return {key: _item(key, *known, json.loads(text)) for key, *known, text in rows}
 
+    def corrections(self) -> dict[str, str | None]:
+        """The label that it came with, of every item whose label was corrected here, by key."""
+        with self._reading() as database:
+            if not database.execute("SELECT 1 FROM sqlite_master WHERE name = 'corrections'").fetchone():
+                return {}  # not written to since there are any
+            return dict(database.execute("SELECT key, given FROM corrections JOIN items USING (key)"))
+
     def add(self, entries: Iterable[Entry]) -> int:
         """Insert entries, or replace those whose key is known, all in one transaction; returns how many.
+
+        A label that was corrected here stays so for as long as the item comes with the one that was wrong.
 
         Raises:
             SareeError: an entry does not fit, or the disk is full; then nothing has changed.
@@ -198,6 +207,8 @@ class Catalogue:
                     item = database.execute(_INSERT_ITEM, _columns_of(entry)).lastrowid
                 except UnicodeEncodeError:
                     raise SareeError(f"{entry.key!r}: not a name in Unicode; rename the file") from None
+                database.execute("DELETE FROM corrections WHERE key = ? AND given IS NOT ?", [entry.key, entry.cluster])
+                database.execute(_CORRECT, [entry.key])
                 database.executemany(_INSERT_VECTOR, [(item, *row) for row in vectors])
         return len(prepared)
 
@@ -212,17 +223,23 @@ class Catalogue:
             for key in keys:
                 if not database.execute("DELETE FROM items WHERE key = ?", [key]).rowcount:
                     raise SareeError(f"{self.folder} has no item {key!r}; nothing was removed")
+                database.execute("DELETE FROM corrections WHERE key = ?", [key])
         return len(keys)
 
     def relabel(self, key: str, cluster: str | None) -> None:
-        """Say of an item that it is of another cluster, or of none known.
+        """Say of an item that it is of another cluster, or of none known; see `add` for how long.
 
         Raises:
             SareeError: there is no such item.
         """
         with self._writing() as database:
-            if not database.execute("UPDATE items SET cluster = ? WHERE key = ?", [cluster or None, key]).rowcount:
+            given = database.execute("SELECT cluster FROM items WHERE key = ?", [key]).fetchone()
+            if given is None:
                 raise SareeError(f"{self.folder} has no item {key!r}; nothing was changed")
+            database.execute("INSERT OR IGNORE INTO corrections VALUES (?, ?, NULL)", [key, *given])
+            database.execute("UPDATE corrections SET cluster = ? WHERE key = ?", [cluster or None, key])
+            database.execute(_CORRECT, [key])
+            database.execute("DELETE FROM corrections WHERE given IS cluster")
 
     def search(
         self,
@@ -374,10 +391,11 @@ class Catalogue:
         return tuple(row[0] for row in rows), mu, sigma
 
     def info(self) -> dict:
-        """Items, vectors, items per cluster, the model's fingerprint and dimensions, bytes, the index's state.
+        """How many items, vectors and corrected labels, items per cluster; the model, bytes, the index's state.
 
         `index` is "fresh", or "stale", "missing" or "damaged" until the next search rebuilds it.
         """
+        corrected = len(self.corrections())
         with self._reading() as database:
             clusters = database.execute(
                 "SELECT cluster, count(*) FROM items WHERE cluster <> '' GROUP BY cluster ORDER BY 2 DESC, 1"
@@ -391,6 +409,7 @@ class Catalogue:
                 "crops": self.crops,
                 "items": database.execute("SELECT count(*) FROM items").fetchone()[0],
                 "vectors": database.execute("SELECT count(*) FROM vectors").fetchone()[0],
+                "corrected": corrected,
                 "clusters": dict(clusters),
                 "bytes": sum(p.stat().st_size for p in self.folder.rglob("*") if p.is_file()),
                 "index": self._index_state(self._stamp()),
@@ -419,6 +438,7 @@ class Catalogue:
         with self._lock, _in_plain_words(self.folder):
             self._database.execute("BEGIN IMMEDIATE")
             try:
+                self._database.execute(_CORRECTIONS)  # older catalogues have none
                 before = self._database.total_changes
                 yield self._database
                 if bump and self._database.total_changes > before:
@@ -578,6 +598,10 @@ _SCHEMA = (
     "CREATE TABLE IF NOT EXISTS meta (id INTEGER PRIMARY KEY CHECK (id = 1), generation INTEGER, token TEXT)",
     "INSERT OR IGNORE INTO meta VALUES (1, 0, '')",
 )
+_CORRECTIONS = "CREATE TABLE IF NOT EXISTS corrections (key TEXT PRIMARY KEY, given TEXT, cluster TEXT)"
+_CORRECT = """
+    UPDATE items SET cluster = (SELECT cluster FROM corrections WHERE corrections.key = items.key)
+    WHERE key = ? AND key IN (SELECT key FROM corrections)"""
 _INSERT_ITEM = (
     "INSERT INTO items (key, path, sha256, cluster, item_id, metadata, thumbnail) VALUES (?, ?, ?, ?, ?, ?, ?)"
 )

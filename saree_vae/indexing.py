@@ -7,7 +7,7 @@ import shutil
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -67,7 +67,8 @@ def index(
     with Catalogue.create(folder, fingerprint=run.fingerprint, crops=crops, **widths) as catalogue:
         keep_model(run, folder / MODEL)
         there = catalogue.items()
-        # Where a label was corrected the picture counts as changed, whatever its file says.
+        there |= {key: replace(there[key], cluster=given) for key, given in catalogue.corrections().items()}
+        # Where the data set tells something else than before the picture counts as changed, whatever its file says.
         same = {item.key for item in items if item.key in there and _labels(there[item.key]) == _labels(item)}
         known = {key: sha256 for key, sha256 in catalogue.keys().items() if key in same}
         for done, batch in _in_batches(items, run.read_size, catalogue.crops, known):

@@ -74,6 +74,30 @@ def test_a_label_is_corrected_and_nothing_else(folder):
             catalogue.relabel("none.jpg", "ikat")
 
 
+def test_a_corrected_label_outlives_the_wrong_one_it_came_with(folder):
+    with Catalogue.open(folder) as catalogue:
+        for key, label in (("006.jpg", "bandhani"), ("007.jpg", "patola"), ("008.jpg", "patola"), ("009.jpg", None)):
+            catalogue.relabel(key, label)
+        catalogue.relabel("006.jpg", "kanchipuram")
+        came = {"006.jpg": "patola", "007.jpg": "ikat", "008.jpg": None, "009.jpg": "patola"}
+        assert catalogue.corrections() == came
+        catalogue.relabel("009.jpg", "patola")  # right after all
+        catalogue.remove(["008.jpg"])
+        catalogue.add([entry(6), entry(7, cluster="jamdani"), entry(8), entry(9)])
+        assert catalogue.corrections() == {"006.jpg": "patola"}
+        told = {key: item.cluster for key, item in catalogue.items().items()}
+        assert [told[f"00{n}.jpg"] for n in (6, 7, 8, 9)] == ["kanchipuram", "jamdani", None, "patola"]
+
+
+def test_a_catalogue_from_before_there_were_corrections_takes_them(folder):
+    with sqlite3.connect(folder / "items.db") as database:
+        database.execute("DROP TABLE corrections")
+    with Catalogue.open(folder) as catalogue:
+        assert catalogue.corrections() == {}
+        catalogue.relabel("007.jpg", "patola")
+        assert catalogue.corrections() == {"007.jpg": "ikat"}
+
+
 def test_an_items_vectors_come_with_their_boxes(folder):
     with Catalogue.open(folder) as catalogue:
         catalogue.add([entry(20, vectors=3)])

@@ -163,6 +163,16 @@ def test_indexing_again_stores_only_what_changed(shop, tiny_run, cloth, tmp_path
     assert json.loads(saree("info", folder, "--json"))["index"] == "fresh"
 
 
+def test_indexing_again_keeps_a_label_that_was_corrected_in_the_catalogue(tiny_run, cloth, tmp_path):
+    call = ["index", str(tiny_run), "--data", str(cloth), "--out", str(tmp_path / "catalogue")]
+    runner.invoke(cli.app, call, catch_exceptions=False)
+    with catalogues.Catalogue.open(tmp_path / "catalogue") as catalogue:
+        catalogue.relabel("dots/0_0.png", "bandhani")
+    assert "0 stored, 32 unchanged" in runner.invoke(cli.app, call).output
+    about = json.loads(saree("info", tmp_path / "catalogue", "--json"))
+    assert about["clusters"]["bandhani"] == 1 and about["corrected"] == 1
+
+
 def test_a_killed_indexing_loses_nothing_acknowledged_and_goes_on(tiny_run, tmp_path):
     many = tmp_path / "many"
     many.mkdir()
