@@ -190,10 +190,13 @@ def index(
     out: Annotated[Path, typer.Option(metavar="CAT", help="The catalogue: a new folder, or one to bring up to date.")],
     regions: RegionsOption = False,
     crops: CropsOption = None,
+    again: Annotated[bool, typer.Option("--again", help="Also pieces that were taken out of the catalogue.")] = False,
     strict: StrictOption = False,
     device: DeviceOption = "auto",
 ) -> None:
     """Make a catalogue that searches on its own, or bring one up to date; interrupted, call it again.
+
+    Labels that were corrected in the catalogue stay, and pieces that were taken out of it stay out.
 
     With --regions parts of a cloth find each other too, such as a close-up and the whole draped figure; that stores 8
     vectors of a picture on average with --crops 4, and 13 with 12.
@@ -202,11 +205,16 @@ def index(
 
     loaded, dataset = run_and_data(run, data, device, strict)
     with bar("indexing") as step:
-        done = fill(loaded, dataset, out, crops=crops_asked(regions, crops), strict=strict, progress=step)
+        cut = {"crops": crops_asked(regions, crops), "again": again}
+        done = fill(loaded, dataset, out, **cut, strict=strict, progress=step)
     tell_bad(done.bad)
     console().print(f"{out}: {done.stored} stored, {done.unchanged} unchanged, {len(done.bad)} unreadable")
     if done.variants:
         console().print(f"{done.variants} variants were left out: a catalogue holds real pieces")
+    if done.taken_out:
+        console().print(
+            f"{done.taken_out} were taken out of the catalogue before, and stay out; --again: add them again"
+        )
 
 
 @app.command()

@@ -185,10 +185,16 @@ class Catalogue:
 
     def corrections(self) -> dict[str, str | None]:
         """The label that it came with, of every item whose label was corrected here, by key."""
+        return self._by_hand("SELECT key, given FROM corrections JOIN items USING (key)")
+
+    def taken_out(self) -> dict[str, str]:
+        """sha256 by key, of items that were removed and have not been added again."""
+        return self._by_hand("SELECT key, sha256 FROM taken_out")
+
+    def _by_hand(self, query: str) -> dict[str, str | None]:
         with self._reading() as database:
-            if not database.execute("SELECT 1 FROM sqlite_master WHERE name = 'corrections'").fetchone():
-                return {}  # not written to since there are any
-            return dict(database.execute("SELECT key, given FROM corrections JOIN items USING (key)"))
+            known = database.execute("SELECT 1 FROM sqlite_master WHERE name = 'taken_out'").fetchone()
+            return dict(database.execute(query)) if known else {}  # no: it was last written to before there were any
 
     def add(self, entries: Iterable[Entry]) -> int:
         """Insert entries, or replace those whose key is known, all in one transaction; returns how many.
@@ -209,6 +215,7 @@ class Catalogue:
                     raise SareeError(f"{entry.key!r}: not a name in Unicode; rename the file") from None
                 database.execute("DELETE FROM corrections WHERE key = ? AND given IS NOT ?", [entry.key, entry.cluster])
                 database.execute(_CORRECT, [entry.key])
+                database.execute("DELETE FROM taken_out WHERE key = ?", [entry.key])
                 database.executemany(_INSERT_VECTOR, [(item, *row) for row in vectors])
         return len(prepared)
 
@@ -221,6 +228,7 @@ class Catalogue:
         with self._writing() as database:
             keys = list(dict.fromkeys(keys))
             for key in keys:
+                database.execute("REPLACE INTO taken_out SELECT key, sha256 FROM items WHERE key = ?", [key])
                 if not database.execute("DELETE FROM items WHERE key = ?", [key]).rowcount:
                     raise SareeError(f"{self.folder} has no item {key!r}; nothing was removed")
                 database.execute("DELETE FROM corrections WHERE key = ?", [key])
@@ -438,7 +446,8 @@ class Catalogue:
         with self._lock, _in_plain_words(self.folder):
             self._database.execute("BEGIN IMMEDIATE")
             try:
-                self._database.execute(_CORRECTIONS)  # older catalogues have none
+                for table in _BY_HAND:  # older catalogues have none
+                    self._database.execute(table)
                 before = self._database.total_changes
                 yield self._database
                 if bump and self._database.total_changes > before:
@@ -598,7 +607,10 @@ _SCHEMA = (
     "CREATE TABLE IF NOT EXISTS meta (id INTEGER PRIMARY KEY CHECK (id = 1), generation INTEGER, token TEXT)",
     "INSERT OR IGNORE INTO meta VALUES (1, 0, '')",
 )
-_CORRECTIONS = "CREATE TABLE IF NOT EXISTS corrections (key TEXT PRIMARY KEY, given TEXT, cluster TEXT)"
+_BY_HAND = (
+    "CREATE TABLE IF NOT EXISTS corrections (key TEXT PRIMARY KEY, given TEXT, cluster TEXT)",
+    "CREATE TABLE IF NOT EXISTS taken_out (key TEXT PRIMARY KEY, sha256 TEXT NOT NULL)",
+)
 _CORRECT = """
     UPDATE items SET cluster = (SELECT cluster FROM corrections WHERE corrections.key = items.key)
     WHERE key = ? AND key IN (SELECT key FROM corrections)"""

@@ -28,13 +28,14 @@ BATCH = 64  # items in one transaction: what a kill can cost
 
 @dataclass(frozen=True)
 class Indexed:
-    """How many items were stored, how many were there already as they are, and what could not be read or is a variant:
-    nobody searches for what nobody wove."""
+    """How many items were stored, how many were there already as they are, and what could not be read, was taken out
+    before, or is a variant: nobody searches for what nobody wove."""
 
     stored: int
     unchanged: int
     bad: tuple[Bad, ...]
     variants: int = 0
+    taken_out: int = 0
 
 
 def index(
@@ -43,6 +44,7 @@ def index(
     folder: str | Path,
     *,
     crops: int = 0,
+    again: bool = False,
     strict: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Indexed:
@@ -51,7 +53,8 @@ def index(
     With `crops` each picture is stored as the whole and its regions, so many small ones at most (`regions.find`); an
     existing catalogue goes on as it was made.
 
-    A killed call loses at most the batch it was on; call again to go on. Nothing is removed. Variants are left out.
+    A killed call loses at most the batch it was on; call again to go on. Nothing is removed. Variants are left out, and
+    what was taken out of the catalogue, unless its file has changed or it is asked for `again`.
 
     Raises:
         SareeError: the folder holds something else or another model's catalogue, nothing is readable, or, with
@@ -70,7 +73,8 @@ def index(
         there |= {key: replace(there[key], cluster=given) for key, given in catalogue.corrections().items()}
         # Where the data set tells something else than before the picture counts as changed, whatever its file says.
         same = {item.key for item in items if item.key in there and _labels(there[item.key]) == _labels(item)}
-        known = {key: sha256 for key, sha256 in catalogue.keys().items() if key in same}
+        known = {} if again else catalogue.taken_out()
+        known |= {key: sha256 for key, sha256 in catalogue.keys().items() if key in same}
         for done, batch in _in_batches(items, run.read_size, catalogue.crops, known):
             seen = [picture for picture in batch if isinstance(picture, _Picture)]
             bad += [picture for picture in batch if isinstance(picture, Bad)]
@@ -83,12 +87,13 @@ def index(
             stored, unchanged = stored + len(seen), unchanged + batch.count(None)
             if progress:
                 progress(done, len(items))
-        if not catalogue.keys():
+        if bad and not catalogue.keys():
             raise SareeError(
                 f"{dataset.root}: none of {len(items)} pictures could be read ({bad[0].key}: {bad[0].reason})"
             )
         catalogue.reindex()
-    return Indexed(stored, unchanged, tuple(bad), len(dataset.items) - len(items))
+        out = len(catalogue.taken_out().keys() & ({item.key for item in items} - {one.key for one in bad}))
+    return Indexed(stored, unchanged - out, tuple(bad), len(dataset.items) - len(items), out)
 
 
 def add(run: Run, folder: str | Path, name: str, file: bytes) -> str:
@@ -105,7 +110,7 @@ def add(run: Run, folder: str | Path, name: str, file: bytes) -> str:
         temporary.write_bytes(file)
     item = Item(path.relative_to(folder).as_posix(), path)
     try:
-        index(run, DataSet(Path(folder), (item,)), folder, strict=True)
+        index(run, DataSet(Path(folder), (item,)), folder, again=True, strict=True)
     except SareeError:
         path.unlink()
         raise

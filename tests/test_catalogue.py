@@ -91,11 +91,14 @@ def test_a_corrected_label_outlives_the_wrong_one_it_came_with(folder):
 
 def test_a_catalogue_from_before_there_were_corrections_takes_them(folder):
     with sqlite3.connect(folder / "items.db") as database:
-        database.execute("DROP TABLE corrections")
+        database.executescript("DROP TABLE corrections; DROP TABLE taken_out")
     with Catalogue.open(folder) as catalogue:
-        assert catalogue.corrections() == {}
+        assert catalogue.corrections() == catalogue.taken_out() == {}
         catalogue.relabel("007.jpg", "patola")
-        assert catalogue.corrections() == {"007.jpg": "ikat"}
+        catalogue.remove(["008.jpg"])
+        assert catalogue.corrections() == {"007.jpg": "ikat"} and list(catalogue.taken_out()) == ["008.jpg"]
+        catalogue.add([entry(8)])
+        assert catalogue.taken_out() == {}
 
 
 def test_an_items_vectors_come_with_their_boxes(folder):

@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 
 from apps import cli
 from saree_vae import catalogue as catalogues
-from saree_vae import indexing
+from saree_vae import checkpoint, data, indexing
 from saree_vae.errors import SareeError
 from saree_vae.latents import Latents
 
@@ -171,6 +171,23 @@ def test_indexing_again_keeps_a_label_that_was_corrected_in_the_catalogue(tiny_r
     assert "0 stored, 32 unchanged" in runner.invoke(cli.app, call).output
     about = json.loads(saree("info", tmp_path / "catalogue", "--json"))
     assert about["clusters"]["bandhani"] == 1 and about["corrected"] == 1
+
+
+def test_a_piece_taken_out_stays_out_until_it_changes_or_is_asked_for_again(tiny_run, cloth, tmp_path):
+    copy, folder = shutil.copytree(cloth, tmp_path / "cloth"), tmp_path / "catalogue"
+    call = ["index", str(tiny_run), "--data", str(copy), "--out", str(folder)]
+    runner.invoke(cli.app, call, catch_exceptions=False)
+    with catalogues.Catalogue.open(folder) as catalogue:
+        catalogue.remove(["dots/0_0.png", "dots/1_0.png", "dots/2_0.png"])
+    paint("dots", "#000000").save(copy / "dots" / "0_0.png")
+    (copy / "dots" / "2_0.png").write_bytes(b"no picture")
+    told = runner.invoke(cli.app, call).output
+    assert "1 stored, 29 unchanged, 1 unreadable" in told and "1 were taken out" in told
+    run = checkpoint.load(tiny_run, "cpu")
+    item = next(item for item in data.read_data(copy).items if item.key == "dots/1_0.png")
+    assert indexing.index(run, data.DataSet(copy, (item,)), folder, again=True).stored == 1  # as when a visitor adds it
+    told = runner.invoke(cli.app, [*call, "--again"]).output
+    assert "0 stored, 31 unchanged, 1 unreadable" in told and "taken out" not in told
 
 
 def test_a_killed_indexing_loses_nothing_acknowledged_and_goes_on(tiny_run, tmp_path):
