@@ -50,7 +50,7 @@ def write(run: Run, dataset: DataSet, results: dict) -> Path:
         *_weak_spots(retrieval),
         LIMITS,
         "## Cost to train\n",
-        _cost(folder, results["data"]["pictures"].get("train", 0)),
+        _cost(run),
     ]
     path = folder / "model_card.md"
     with atomic_write(path) as temporary:
@@ -140,13 +140,15 @@ def _failure_sheet(failures: list[dict], dataset: DataSet) -> Image:
     return sheets.contact_sheet([tiles[i : i + 6] for i in range(0, len(tiles), 6)], title="Wrong first hits")
 
 
-def _cost(run: Path, pictures: int) -> str:
+def _cost(run: Run) -> str:
     """What metrics.jsonl tells about time; what it does not tell is not guessed."""
-    rows = [json.loads(line) for line in _lines(run / "metrics.jsonl")]
-    speeds = [row["images_per_s"] for row in rows if row.get("images_per_s")]
-    if not speeds:
+    rows = [json.loads(line) for line in _lines(run.path / "metrics.jsonl")]
+    rows = [row for row in rows if row.get("images_per_s") and "step" in row]
+    if not rows:
         return "Not recorded: the run folder has no metrics.jsonl that tells it."
-    minutes = sum(pictures / speed for speed in speeds) / 60
+    batch = min(run.config.train.batch_size, len(run.seen) or run.config.train.batch_size)
+    speeds, steps = [row["images_per_s"] for row in rows], np.diff([0, *(row["step"] for row in rows)])
+    minutes = (batch * steps / speeds).sum() / 60
     return f"{len(speeds)} epochs at {np.median(speeds):.0f} pictures a second (median): about {minutes:.1f} minutes."
 
 

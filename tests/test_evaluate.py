@@ -473,7 +473,8 @@ def test_the_model_card_tells_the_results_worst_first_and_draws_the_mistakes(run
     rows += [(painted("dots", 90 + n), "wild | <b>card</b>", "", split) for n, split in enumerate(["train", "test"])]
     dataset = make_set(tmp_path / "set", rows)
     results = evaluate.evaluate(run, dataset, ("all",))
-    (run.path / "metrics.jsonl").write_text('{"epoch": 1, "images_per_s": 7.0}\n{"epoch": 2, "images_per_s": 7.0}\n')
+    epochs = ({"epoch": n, "step": 300 * n, "images_per_s": 7.0} for n in (1, 2))
+    (run.path / "metrics.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in epochs))
     card = model_card.write(run, dataset, results).read_text(encoding="utf-8")
     assert run.fingerprint in card
     assert dataset.digest() in card
@@ -485,7 +486,8 @@ def test_the_model_card_tells_the_results_worst_first_and_draws_the_mistakes(run
     positions = [card.index(f"| {name} | ") for name in names]
     assert positions == sorted(positions)
     assert "<b>" not in card.replace("\\<b", "")
-    assert "2 epochs at 7 pictures a second (median): about 0.0 minutes" in card
+    minutes = 600 * run.config.train.batch_size / 7 / 60
+    assert f"2 epochs at 7 pictures a second (median): about {minutes:.1f} minutes" in card
     assert (run.path / "failures.png").exists() == bool(results["tasks"]["retrieval"]["failures"])
 
 
