@@ -127,7 +127,9 @@ def train(
     ] = None,
     start: Annotated[
         Path | None,
-        typer.Option("--from", metavar="RUN", help="Train this run's model further, by its settings if no --config."),
+        typer.Option(
+            "--from", metavar="RUN", help="Train this run's model (or loom) further, by its settings if no --config."
+        ),
     ] = None,
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="a.b=v", help="Override a setting; may be repeated.")
@@ -141,7 +143,7 @@ def train(
     and --set objective.items=true photographs of one item.
 
     With --from a model that was trained before learns on, here on your pictures: fewer epochs are enough, as in
-    --set train.epochs=10.
+    --set train.epochs=10. --from loom is the model in the box, which has learnt from drawn sarees.
 
     Several processes: torchrun --standalone --nproc_per_node=2 -m apps.cli train ...
     """
@@ -151,7 +153,9 @@ def train(
     from saree_vae.train import train as learn
 
     first = checkpoint.load(start, "cpu") if start else None
-    resolved = configs.load(config or (start / "config.yaml" if start else "textiles"), settings or [])
+    resolved = configs.load(
+        config or (checkpoint.folder_of(start) / "config.yaml" if start else "textiles"), settings or []
+    )
     with bar("looking") as step:
         dataset = read_data(data, seed=resolved.train.seed, strict=strict, progress=step)
     with training_bar() as (opening, watch, tell):
@@ -212,9 +216,7 @@ def index(
     if done.variants:
         console().print(f"{done.variants} variants were left out: a catalogue holds real pieces")
     if done.taken_out:
-        console().print(
-            f"{done.taken_out} were taken out of the catalogue before, and stay out; --again: add them again"
-        )
+        console().print(f"left out, as taken out of the catalogue before: {done.taken_out}; --again adds them")
 
 
 @app.command()

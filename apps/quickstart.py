@@ -22,8 +22,9 @@ from . import crafts, knowledge
 from .showing import bar, task_bar, tell_bad, training_bar
 
 PICTURES = 700  # drawn when no data is given
-SEEN = 18_000  # pictures that training sees, over all its epochs: what fits into a few minutes on 2 cores
-FEWEST, MOST = 4, 60  # epochs
+SEEN = {"quickstart": 18_000, "textiles": 9_000}  # pictures that training sees, by config: minutes on 2 cores
+FEWEST, MOST = 3, 60  # epochs
+BEGINNING = "loom"  # of a model of photographs
 QUERIES = 4  # rows of a search sheet
 HALVES = {
     "both": ("Alike in motif and colour", "Both halves weigh the same.", (1.0, 1.0)),
@@ -47,7 +48,7 @@ def run(where: Path | None, out: Path, console: Console) -> None:
         with bar("looking them over") as step:
             console.print("\n".join(data.check(where, progress=step).lines()))
     console.print("2/5 training", style="bold")
-    loaded = _trained(dataset, out / "run")
+    loaded = _trained(dataset, out / "run", drawn=where == out / "data")
     console.print("3/5 catalogue", style="bold")
     with bar("indexing") as step:
         indexed = indexing.index(loaded, dataset, out / "catalogue", progress=step)
@@ -83,13 +84,16 @@ def _rendered(folder: Path) -> Path:
     return folder
 
 
-def _trained(dataset: data.DataSet, folder: Path) -> checkpoint.Run:
+def _trained(dataset: data.DataSet, folder: Path, drawn: bool) -> checkpoint.Run:
+    """Photographs begin where the loom ended; drawn sarees, which it knows, begin anew with smaller networks."""
+    name, start = ("quickstart", None) if drawn else ("textiles", checkpoint.load(BEGINNING, "cpu"))
     count = max(1, len(dataset.of("train")))
-    epochs = min(max(round(SEEN / count), FEWEST), MOST)
-    batch = min(config.load("quickstart").train.batch_size, max(8, count // 4))  # a few steps an epoch, at least
-    settings = config.load("quickstart", [f"train.epochs={epochs}", f"train.batch_size={batch}"])
+    epochs = min(max(round(SEEN[name] / count), FEWEST), MOST)
+    batch = min(config.load(name).train.batch_size, max(8, count // 4))  # a few steps an epoch, at least
+    settings = config.load(name, [f"train.epochs={epochs}", f"train.batch_size={batch}"])
     with training_bar() as (opening, watch, tell):
-        train.train(settings, dataset, folder, resume=folder.exists(), opening=opening, watch=watch, tell=tell)
+        told = {"opening": opening, "watch": watch, "tell": tell}
+        train.train(settings, dataset, folder, start=start, resume=folder.exists(), **told)
     return checkpoint.load(folder)
 
 
@@ -211,8 +215,10 @@ def _next_steps(where: Path, out: Path, dataset: data.DataSet, named: bool) -> l
             "found.png",
         ),
         "look the data set over": ("check", where),
-        "a better model, in under an hour": (
+        "a better model, in an hour or more": (
             "train",
+            "--from",
+            BEGINNING,
             "--config",
             "textiles",
             "--data",

@@ -15,7 +15,9 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
-RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, as `train` writes it.")]
+RunArgument = Annotated[
+    Path, typer.Argument(metavar="RUN", help="A run folder, as `train` writes it; or loom, a model in the box.")
+]
 CatalogueArgument = Annotated[Path, typer.Argument(metavar="CAT", help="A catalogue, as `index` writes it.")]
 DataOption = Annotated[Path, typer.Option("--data", "-d", metavar="D", help="A folder of images or a manifest.csv.")]
 StrictOption = Annotated[bool, typer.Option("--strict", help="Stop at the first picture that cannot be read.")]

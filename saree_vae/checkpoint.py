@@ -23,13 +23,14 @@ from .vae import VAE
 # Part of the fingerprint: change the number with the code.
 PREPROCESSING = "central square, a quarter larger, area-resampled, sRGB / 255; 2"
 SEEN = "trained_on.txt"
+MODELS = Path(__file__).parent / "models"  # that come with saree-vae, each known by its folder's name
 
 
 @dataclass(frozen=True)
 class Run:
     """A trained model as read from its run folder; `model` is in evaluation mode."""
 
-    path: Path
+    path: Path  # of a model that comes with saree-vae its name: what is written about it lies in a folder called so
     config: config.Config
     model: VAE
     fingerprint: str
@@ -72,28 +73,40 @@ def save_seen(run: Path, items: Sequence[Item], before: frozenset[str] = frozens
         temporary.write_text(text, encoding="utf-8", errors="surrogateescape")
 
 
-def load(run: str | Path, device: str = "auto") -> Run:
-    """Read a run folder; the model is rebuilt from its own config, without the network.
+def folder_of(run: str | Path) -> Path:
+    """Where the files of a run are: in the folder itself, or where it names a model that comes with saree-vae, in that.
 
     Raises:
-        SareeError: not a run folder, a damaged file, or weights of another config.
+        SareeError: neither.
     """
-    run = Path(run)
-    weights_file = run / "model.safetensors"
-    if not weights_file.is_file() or not (run / "config.yaml").is_file():
-        raise SareeError(
-            f"{run}: not a run folder: expected model.safetensors and config.yaml, as `saree-vae train` writes"
-        )
-    settings = config.load(run / "config.yaml")
+    for folder in (Path(run), MODELS / run):
+        if (folder / "model.safetensors").is_file() and (folder / "config.yaml").is_file():
+            return folder
+    known = " or ".join(sorted(folder.name for folder in MODELS.iterdir()))
+    raise SareeError(
+        f"{run}: not a run folder: expected model.safetensors and config.yaml, as `saree-vae train` writes; "
+        f"or {known}, which comes with saree-vae"
+    )
+
+
+def load(run: str | Path, device: str = "auto") -> Run:
+    """Read a run by its folder or name; the model is rebuilt from its own config, without the network.
+
+    Raises:
+        SareeError: no run (see `folder_of`), a damaged file, or weights of another config.
+    """
+    run, folder = Path(run), folder_of(run)
+    weights_file = folder / "model.safetensors"
+    settings = config.load(folder / "config.yaml")
     weights, _ = load_tensors(weights_file)
     model = VAE(settings.model.model_copy(update={"pretrained": False}))  # the weights are all in the run
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:
         raise SareeError(
-            f"{weights_file}: does not fit {run / 'config.yaml'}: {str(error).splitlines()[1].strip()}"
+            f"{weights_file}: does not fit {folder / 'config.yaml'}: {str(error).splitlines()[1].strip()}"
         ) from None
-    seen = run / SEEN
+    seen = folder / SEEN
     traces = seen.read_text(encoding="utf-8", errors="surrogateescape").splitlines() if seen.exists() else ()
     known_as = fingerprint(weights_file, settings.model)
     return Run(run, settings, model.to(pick_device(device)).eval(), known_as, frozenset(traces))

@@ -222,7 +222,7 @@ def keep_model(run: Run, folder: Path) -> None:
     for name in ("config.yaml", "model.safetensors"):
         if not (folder / name).exists():
             with atomic_write(folder / name) as temporary:
-                shutil.copyfile(run.path / name, temporary)
+                shutil.copyfile(checkpoint.folder_of(run.path) / name, temporary)
                 weights = name.endswith(".safetensors")
                 if weights and checkpoint.fingerprint(temporary, run.config.model) != run.fingerprint:
                     raise SareeError(f"{run.path} changed while it was read: is it still training? index again then")

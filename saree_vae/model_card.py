@@ -88,7 +88,9 @@ def _provenance(run: Run, results: dict) -> Iterator[str]:
     yield f"* Likelihood {model.likelihood}; {run.config.train.epochs} epochs, seed {run.config.train.seed}"
     yield f"* Model fingerprint `{results['run']['fingerprint']}`"
     yield f"* Config digest `{results['run']['config_digest']}` (config.yaml beside this card)"
-    yield f"* Data set {_escape(about['name'])}: {pictures} pictures; digest `{about['digest']}`"
+    if run.seen:
+        yield f"* Trained on {len(run.seen):,} pictures"
+    yield f"* Measured on {_escape(about['name'])}: {pictures} pictures; digest `{about['digest']}`"
     if run.config.objective.items:
         yield "* Photographs of the train split that share an item_id were drawn together in training (objective.items)"
     if about["seen"]:
@@ -114,6 +116,8 @@ def _weak_spots(task: dict) -> Iterator[str]:
             taken = f"{_escape(row['taken_for'][0])} ({row['taken_for'][1]})" if row["taken_for"] else ""
             yield _line([_escape(row["name"]), f"{row['figures']['R@1']['n']}", *cells, taken])
         yield ""
+    if "failures" not in task:
+        return
     yield "## Failures\n"
     if not task["failures"]:
         yield "Every first hit was of the right cluster.\n"

@@ -182,7 +182,7 @@ def test_a_piece_taken_out_stays_out_until_it_changes_or_is_asked_for_again(tiny
     paint("dots", "#000000").save(copy / "dots" / "0_0.png")
     (copy / "dots" / "2_0.png").write_bytes(b"no picture")
     told = runner.invoke(cli.app, call).output
-    assert "1 stored, 29 unchanged, 1 unreadable" in told and "1 were taken out" in told
+    assert "1 stored, 29 unchanged, 1 unreadable" in told and "taken out of the catalogue before: 1;" in told
     run = checkpoint.load(tiny_run, "cpu")
     item = next(item for item in data.read_data(copy).items if item.key == "dots/1_0.png")
     assert indexing.index(run, data.DataSet(copy, (item,)), folder, again=True).stored == 1  # as when a visitor adds it

@@ -20,7 +20,7 @@ runner = CliRunner()
 def small():
     patch = pytest.MonkeyPatch()
     patch.setattr(quickstart, "PICTURES", 48)
-    patch.setattr(quickstart, "SEEN", 64)
+    patch.setattr(quickstart, "SEEN", dict.fromkeys(quickstart.SEEN, 64))
     patch.setattr(quickstart, "FEWEST", 2)
     yield
     patch.undo()
