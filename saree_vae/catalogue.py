@@ -194,7 +194,7 @@ class Catalogue:
     def _by_hand(self, query: str) -> dict[str, str | None]:
         with self._reading() as database:
             known = database.execute("SELECT 1 FROM sqlite_master WHERE name = 'taken_out'").fetchone()
-            return dict(database.execute(query)) if known else {}  # no: it was last written to before there were any
+            return dict(database.execute(query)) if known else {}  # older catalogues lack these tables until written to
 
     def add(self, entries: Iterable[Entry]) -> int:
         """Insert entries, or replace those whose key is known, all in one transaction; returns how many.
@@ -220,7 +220,7 @@ class Catalogue:
         return len(prepared)
 
     def remove(self, keys: Iterable[str]) -> int:
-        """Remove items, all in one transaction; returns how many.
+        """Remove items, all in one transaction, and remember them as `taken_out`; returns how many.
 
         Raises:
             SareeError: a key is not in the catalogue; then nothing has changed.
