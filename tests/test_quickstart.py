@@ -12,6 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from apps import cli, quickstart
+from saree_vae import checkpoint
 
 runner = CliRunner()
 
@@ -87,4 +88,10 @@ def test_it_takes_a_folder_of_photographs_with_faults(made, small, cloth, tmp_pa
     )
     assert result.exit_code == 0, result.output
     assert "broken.jpg" in result.output
-    assert (tmp_path / "out" / "report.html").exists()
+    assert "1 of 33 pictures" in (tmp_path / "out" / "report.html").read_text()
+    begun = checkpoint.load(tmp_path / "out" / "run", "cpu")
+    assert begun.seen > checkpoint.load(quickstart.BEGINNING, "cpu").seen
+
+
+def test_drawn_sarees_begin_anew(made):
+    assert not checkpoint.load(made[0] / "run", "cpu").seen & checkpoint.load(quickstart.BEGINNING, "cpu").seen
