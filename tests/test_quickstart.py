@@ -94,4 +94,5 @@ def test_it_takes_a_folder_of_photographs_with_faults(made, small, cloth, tmp_pa
 
 
 def test_drawn_sarees_begin_anew(made):
-    assert not checkpoint.load(made[0] / "run", "cpu").seen & checkpoint.load(quickstart.BEGINNING, "cpu").seen
+    seen = checkpoint.load(made[0] / "run", "cpu").seen
+    assert len(seen) < 48 < len(checkpoint.load(quickstart.BEGINNING, "cpu").seen)
