@@ -16,18 +16,19 @@ START, END = "<!-- figures: written by benchmarks/readme.py -->\n", "<!-- end of
 
 TEXTILES = """\
 On {test:,} test photographs of craft textiles ({train:,} to train on, labels unused in training), one run from scratch
-on 2 CPU cores, mean and 95 % bootstrap interval; a short one that began with the model in the box; and that model,
-which never saw a photograph. Peers, ablations, regions and speed are in [benchmarks/RESULTS.md](benchmarks/RESULTS.md),
-every table in [benchmarks/results](benchmarks/results), and what was tried in [benchmarks/LOG.md](benchmarks/LOG.md).
+on 2 CPU cores, mean and 95 % bootstrap interval; a short one that began with the model in the box (before it
+was put into half precision); and that model, which never saw a photograph. Peers, ablations, regions and speed are in
+[benchmarks/RESULTS.md](benchmarks/RESULTS.md), every table in [benchmarks/results](benchmarks/results), and what was
+tried in [benchmarks/LOG.md](benchmarks/LOG.md).
 
     saree-vae train --config textiles --data textiles/manifest.csv --out runs/textiles
     saree-vae evaluate runs/textiles --data textiles/manifest.csv --json benchmarks/results/textiles.json
-    saree-vae train --from loom --set train.epochs=8 --data textiles/manifest.csv --out runs/from_loom
+    saree-vae train --from loom --set train.epochs={epochs} --data textiles/manifest.csv --out runs/from_loom
     saree-vae evaluate runs/from_loom --data textiles/manifest.csv --task retrieval --task views --json from_loom.json
     PYTHONPATH=. python benchmarks/box.py runs/loom --data textiles/manifest.csv --json benchmarks/results/loom.json
 """
 
-SEARCHED = {"textiles": "trained on these", "from_loom": "from the box, 8 epochs", "loom": "in the box"}
+SEARCHED = {"textiles": "trained on these", "from_loom": "from the box, {epochs} epochs", "loom": "in the box"}
 BASELINES = ("colour histogram", "LBP", "colour histogram and LBP", "PCA of pixels")
 # The question in plain words; task and part; our row that is meant to answer it; the figure.
 QUESTIONS = (
@@ -117,7 +118,7 @@ measures. What is drawn, leaks and is likely, of the run of the README:
 def figures() -> str:
     results = _read("textiles")
     pictures = results["data"]["pictures"]
-    head = TEXTILES.format(test=pictures["test"], train=pictures["train"])
+    head = TEXTILES.format(test=pictures["test"], train=pictures["train"], epochs=_epochs("from_loom"))
     return f"{head}\n{questions(*(_read(name)['tasks'] for name in SEARCHED))}\n\n{naming(_read('cluster_head'))}\n"
 
 
@@ -138,7 +139,7 @@ def tables() -> str:
 
 def questions(*runs: dict) -> str:
     """The tasks of each of SEARCHED beside the baselines, one row for each question; a blank where it was not asked."""
-    heads = (*SEARCHED.values(), *BASELINES)
+    heads = (*(title.format(epochs=_epochs(name)) for name, title in SEARCHED.items()), *BASELINES)
     lines = [f"| | by | {' | '.join(heads)} |", f"|---|---|{'---:|' * len(heads)}"]
     for question, task, part, name, column in QUESTIONS:
         first, *others = (_rows(tasks[task], part, column) if task in tasks else {} for tasks in runs)
@@ -146,6 +147,10 @@ def questions(*runs: dict) -> str:
         cells = [_cell(first[name]), *(f"{figure['value']:.3f}" if figure else "" for figure in more)]
         lines.append(f"| {question}, {column} | {name} | {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def _epochs(name: str) -> int:
+    return _read(name)["run"]["config"]["train"]["epochs"]
 
 
 def _rows(task: dict, part: str, column: str) -> dict[str, dict]:
