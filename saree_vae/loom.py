@@ -402,11 +402,13 @@ class Pen:
 
     def shape(self, points, role: str, *, smooth: bool = True, width: float | None = None, closed: bool = True) -> None:
         """Fill the outline through `points`, or with `width` draw along it."""
-        path = _smooth(points, closed) if smooth else _polygon(points, closed)
-        self.canvas.drawPath(path, self._paint(role, width))
+        self.path(_smooth(points, closed) if smooth else _polygon(points, closed), role, width)
 
     def line(self, points, width: float, role: str, *, smooth: bool = False) -> None:
         self.shape(points, role, smooth=smooth, width=width, closed=False)
+
+    def path(self, path: skia.Path, role: str, width: float | None = None) -> None:
+        self.canvas.drawPath(path, self._paint(role, width))
 
     def disc(self, x: float, y: float, radius: float, role: str, width: float | None = None) -> None:
         self.canvas.drawCircle(x, y, radius, self._paint(role, width))
@@ -821,6 +823,183 @@ def _wave(pen: Pen, rng: np.random.Generator, w: float, h: float) -> None:
             pen.line([(x + step, y) for x, y in points], 0.09 * w / lanes, "second", smooth=True)
 
 
+# --- fields without end: `rng` gives the whole drawing, not only its detail ------------------------
+
+
+def _damask(pen: Pen, rng: np.random.Generator, w: float, h: float) -> None:
+    """Level lines of a random surface that repeats and is mirrored, turned or half dropped, as wallpaper is."""
+    _filling(pen, rng, w, h)
+    surface = _surface(rng, 160)
+    levels = np.sort(rng.uniform(0.45, 0.92, int(rng.integers(1, 5))))
+    roles = ["main", *(_pick(rng, ("main", "second", "dark", "ground")) for _ in levels[1:])]
+    for level, role in zip(np.quantile(surface, levels), roles, strict=True):
+        pen.path(_above(surface, level, w, h), role)
+    if rng.random() < 0.5:
+        pen.path(_above(surface, np.quantile(surface, levels[0] - 0.1), w, h), "second", 0.012 * w)
+
+
+def _surface(rng: np.random.Generator, n: int) -> np.ndarray:
+    """A random smooth function on a torus, (n, n): a few waves, made as symmetric as chance has it."""
+    y, x = np.mgrid[0:n, 0:n] * (2 * math.pi / n)
+    low, high = _pick(rng, ((0.5, 2.5), (1.5, 4.5), (3.5, 7.5)))
+    waves = [(i, j) for i in range(8) for j in range(-7, 8) if low < math.hypot(i, j) < high]
+    f = np.zeros((n, n))
+    for k in rng.choice(len(waves), min(len(waves), 12), replace=False):
+        i, j = waves[k]
+        f += rng.normal() * np.cos(i * x + j * y + rng.uniform(0, 2 * math.pi))
+    for chance, other in (
+        (0.7, lambda f: np.roll(f[:, ::-1], 1, 1)),
+        (0.5, lambda f: np.roll(f[::-1], 1, 0)),
+        (0.4, lambda f: f.T),
+        (0.3, lambda f: np.roll(f, (n // 2, n // 2), (0, 1))),
+    ):
+        if rng.random() < chance:
+            f = f + other(f)
+    return f
+
+
+def _above(surface: np.ndarray, level: float, w: float, h: float) -> skia.Path:
+    """Where a surface that fills the tile is higher than `level`, islands and lakes alike."""
+    n, margin = len(surface), 4
+    inside = np.pad(surface > level, margin, "wrap").astype(np.uint8)
+    path = skia.Path()
+    for outline in cv2.findContours(inside, cv2.RETR_LIST, cv2.CHAIN_APPROX_TC89_L1)[0]:
+        if len(outline) > 2:
+            points = (outline[:, 0] - margin) * (w / n, h / n)
+            path.addPath(_polygon(points.tolist(), closed=True))
+    path.setFillType(skia.PathFillType.kEvenOdd)
+    return path
+
+
+def _filling(pen: Pen, rng: np.random.Generator, w: float, h: float) -> None:
+    """What keeps the ground from being empty: dots, a hatching, a net; often nothing."""
+    kind, count = _pick(rng, ("none", "none", "dots", "hatch", "net")), 2 * int(rng.integers(3, 8))
+    if kind == "dots":
+        for i in range(count + 1):
+            for j in range(count + 1):
+                pen.disc((i + 0.5 * (j % 2)) * w / count, j * h / count, 0.12 * w / count, "second")
+    elif kind != "none":
+        for i in range(-count, count, 1 if kind == "hatch" else 2):
+            x = i * w / count
+            pen.line([(x, 0), (x + w, h)], 0.15 * w / count, "second")
+            if kind == "net":
+                pen.line([(x + w, 0), (x, h)], 0.15 * w / count, "second")
+
+
+def _mosaic(pen: Pen, rng: np.random.Generator, w: float, h: float) -> None:
+    """A lattice of cells, each of shapes about its middle, as tiles and block prints have them."""
+    _filling(pen, rng, w, h)
+    cells, frame = int(rng.integers(1, 5)), _pick(rng, ("none", "square", "diamond", "circle"))
+    kinds = [int(rng.integers(1 << 30)) for _ in range(2 - cells % 2)]  # of an odd number, two kinds would not meet
+    dropped = rng.random() < 0.3
+    for i in range(-1, cells + 1):
+        for j in range(-1, cells + 1):
+            x = i + 0.5 + (0.5 * (j % 2) if dropped and cells % 2 == 0 else 0)
+            with pen.at(x * w / cells, (j + 0.5) * h / cells, 0.5 * w / cells):
+                if frame == "circle":
+                    pen.disc(0, 0, 1.0, "main", 0.08)
+                elif frame != "none":
+                    reach, turn = (2**0.5, 45) if frame == "square" else (1.0, 0)
+                    corners = [_polar(reach, 90 * k + turn) for k in range(4)]
+                    pen.shape(corners, "main", smooth=False, width=0.08)
+                _rings(pen, np.random.default_rng(kinds[(i + j) % len(kinds)]))
+
+
+def _rings(pen: Pen, rng: np.random.Generator) -> None:
+    """Shapes about a middle, from the outermost in, within a circle of radius 1."""
+    fold = _pick(rng, (4, 4, 6, 8, 8, 12))
+    for reach in np.sort(rng.uniform(0.15, 0.98, int(rng.integers(2, 5))))[::-1].tolist():
+        role, turn = _pick(rng, ("main", "main", "second", "dark", "ground")), _pick(rng, (0.0, 180 / fold))
+        kind, round_tips = _pick(rng, ("petals", "discs", "arms", "star", "plate", "ring")), rng.random() < 0.5
+        places = [turn + 360 * k / fold for k in range(fold)]
+        match kind:
+            case "petals":
+                for angle in places:
+                    pen.petal(0, 0, reach, min(0.5, 2.2 / fold) * reach, angle, role)
+            case "discs":
+                for angle in places:
+                    pen.disc(*_polar(0.85 * reach, angle), 0.9 * reach / fold, role)
+            case "arms":
+                for angle in places:
+                    pen.line([_polar(0.35 * reach, angle), _polar(reach, angle)], 0.07, role)
+            case "star":
+                tips = [_polar(reach * (0.6 if k % 2 else 1), turn + 180 * k / fold) for k in range(2 * fold)]
+                pen.shape(tips, role, smooth=round_tips)
+            case "plate":
+                pen.disc(0, 0, reach, role)
+            case "ring":
+                pen.disc(0, 0, 0.95 * reach, role, 0.06)
+
+
+def _diagonal(pen: Pen, rng: np.random.Generator, w: float, h: float) -> None:
+    """Slanted bands of one hooked shape, with a row of beads or a line between them."""
+    lanes, beads, flip = int(rng.integers(1, 5)), rng.random() < 0.6, rng.random() < 0.5
+    along = lanes * int(rng.integers(1, 5))  # shapes in a band
+    width, seed = 0.7 * w / lanes, int(rng.integers(1 << 30))
+    with pen.at(w if flip else 0, 0, flip=flip):
+        for lane in range(-lanes, 2 * lanes):
+            for i in range(-1, along + 1):
+                t = (i + 0.5) / along
+                with pen.at(w * (t + lane / lanes), h * (1 - t), 0.5 * width, turn=45):
+                    pen.canvas.scale(min(1.0, 1.6 * lanes / along), 1.0)
+                    _blob(pen, np.random.default_rng(seed), 3.0 * lanes / along)
+                between = w * (t + (lane + 0.5) / lanes), h * (1 - t)
+                if beads:
+                    pen.disc(*between, 0.09 * width, "second")
+            if not beads:
+                start = w * (lane + 0.5) / lanes
+                pen.line([(start - w, 2 * h), (start + 2 * w, -h)], 0.12 * width, "second")
+
+
+def _blob(pen: Pen, rng: np.random.Generator, hook: float = 0.0) -> None:
+    """A round outline that chance has dented and bent, with its own echoes inside, within about 1 of the middle."""
+    corners = int(rng.integers(5, 12))
+    reach = rng.uniform(0.45, 1.0, corners)
+    outline = np.array([_polar(r, 360 * k / corners) for k, r in enumerate(reach)])
+    outline[:, 0] += 0.3 * min(hook, 1.5) * np.sin(2.2 * outline[:, 1])
+    roles = ("main", *(_pick(rng, ("ground", "second", "dark", "main")) for _ in range(int(rng.integers(0, 4)))))
+    for ring, role in enumerate(roles):
+        pen.shape(_scaled(outline.tolist(), 1 - 0.24 * ring), role)
+
+
+def _scatter(pen: Pen, rng: np.random.Generator, w: float, h: float) -> None:
+    """Flowers, leaves, discs and odd shapes strewn one over another, as dead leaves lie."""
+    _filling(pen, rng, w, h)
+    kinds = [_pick(rng, ("flower", "spray", "blob", "rings", "disc")) for _ in range(3)]
+    largest = rng.uniform(0.08, 0.3)
+    for _ in range(int(rng.integers(5, 12) / largest**1.3 / 3)):
+        x, y, turn = rng.uniform(0, w), rng.uniform(0, h), rng.uniform(0, 360)
+        kind, scale, seed = _pick(rng, kinds), w * largest * rng.uniform(0.35, 1), int(rng.integers(1 << 30))
+        near = [(x + i * w, y + j * h) for i in (-1, 0, 1) for j in (-1, 0, 1)]  # what leaves the tile enters opposite
+        for a, b in near:
+            if -scale < a < w + scale and -scale < b < h + scale:
+                with pen.at(a, b, scale, turn=turn):
+                    _strewn(pen, kind, np.random.default_rng(seed))
+
+
+def _strewn(pen: Pen, kind: str, rng: np.random.Generator) -> None:
+    match kind:
+        case "flower":
+            _flower(pen, 0, 0, 1.0, int(rng.integers(4, 9)), heart=_pick(rng, ("second", "dark")))
+        case "spray":
+            role = _pick(rng, ("main", "second"))
+            pen.line([(0, 1), (0.15, 0), (0, -0.8)], 0.07, role, smooth=True)
+            for k in range(int(rng.integers(4, 8))):
+                pen.petal(0.1, 0.8 - 0.25 * k, 0.6, 0.14, 55 if k % 2 else -55, role)
+        case "blob":
+            _blob(pen, rng)
+        case "rings":
+            _rings(pen, rng)
+        case "disc":
+            pen.disc(0, 0, 0.7, _pick(rng, ("main", "second", "dark", "ground")))
+            pen.disc(0, 0, 0.7, "main", 0.1)
+
+
+def _polar(reach: float, degrees: float) -> tuple[float, float]:
+    """A point at a distance from the middle; at 0 degrees it is above it."""
+    return reach * math.sin(math.radians(degrees)), -reach * math.cos(math.radians(degrees))
+
+
 FIGURES = {
     "paisley": _paisley,
     "peacock": _peacock,
@@ -843,6 +1022,10 @@ FIELDS = {
     "check": _check,
     "stripe": _stripe,
     "wave": _wave,
+    "damask": _damask,
+    "mosaic": _mosaic,
+    "diagonal": _diagonal,
+    "scatter": _scatter,
 }
 MOTIFS = FIGURES | FIELDS
 
@@ -1468,7 +1651,7 @@ CLUSTERS = {  # a made-up craft prefers some values of some factors; a value lis
         ),
     },
     "loom_print": {
-        "motif": ("vine", "vine", "leaf", "lotus", "parrot", "fish"),
+        "motif": ("vine", "vine", "leaf", "lotus", "parrot", "fish", "scatter"),
         "layout": ("jaal", "half_drop"),
         "technique": ("print",),
         "weave": ("plain", "slub"),
@@ -1502,7 +1685,7 @@ CLUSTERS = {  # a made-up craft prefers some values of some factors; a value lis
         "palette": (*_DEEP, "grey_yellow", "white_blue", "olive_brick"),
     },
     "loom_wax": {
-        "motif": ("kawung", "kawung", "wave", "wave", "leaf", "rosette"),
+        "motif": ("kawung", "kawung", "wave", "wave", "leaf", "rosette", "mosaic", "damask"),
         "layout": ("grid", "half_drop"),
         "technique": ("resist",),
         "weave": ("plain",),
@@ -1513,7 +1696,7 @@ CLUSTERS = {  # a made-up craft prefers some values of some factors; a value lis
         "fringe": ("none",),
     },
     "loom_zigzag": {
-        "motif": ("chevron", "chevron", "wave", "stripe"),
+        "motif": ("chevron", "chevron", "wave", "stripe", "diagonal"),
         "technique": ("resist", "print"),
         "weave": ("plain", "satin"),
         "zari": ("none", "gold"),
@@ -1533,5 +1716,41 @@ CLUSTERS = {  # a made-up craft prefers some values of some factors; a value lis
         "pallu": ("bands", "panel"),
         "palette": ("cream_gold", "cream_gold", "cream_green", "cream_red"),
         "fringe": ("tassels", "none"),
+    },
+    "loom_damask": {
+        "motif": ("damask", "damask", "damask", "vine"),
+        "technique": ("brocade", "print"),
+        "weave": ("satin", "plain"),
+        "border": ("creeper", "lines", "solid"),
+        "pallu": ("dense", "panel"),
+        "palette": (*_RICH, *_PALE),
+    },
+    "loom_mosaic": {
+        "motif": ("mosaic", "mosaic", "mosaic", "kawung"),
+        "technique": ("resist", "print"),
+        "weave": ("plain",),
+        "zari": ("none",),
+        "border": ("beads", "figures", "diamonds"),
+        "pallu": ("dense", "rows"),
+        "palette": (*_EARTH, "indigo_white", "white_blue", "charcoal_red"),
+        "fringe": ("none",),
+    },
+    "loom_diagonal": {
+        "motif": ("diagonal", "diagonal", "diagonal", "wave"),
+        "technique": ("resist", "resist", "print"),
+        "weave": ("plain", "twill"),
+        "zari": ("none",),
+        "border": ("solid", "figures"),
+        "pallu": ("dense", "bands"),
+        "palette": (*_EARTH, *_DEEP),
+        "fringe": ("none",),
+    },
+    "loom_scatter": {
+        "motif": ("scatter", "scatter", "scatter", "leaf"),
+        "technique": ("print", "print", "resist", "brocade"),
+        "weave": ("plain", "slub", "satin"),
+        "border": ("creeper", "solid", "lines"),
+        "pallu": ("dense", "panel"),
+        "palette": (*_BRIGHT, *_PALE, "black_gold"),
     },
 }
