@@ -970,9 +970,8 @@ def _scatter(pen: Pen, rng: np.random.Generator, w: float, h: float) -> None:
     for _ in range(int(rng.integers(5, 12) / largest**1.3 / 3)):
         x, y, turn = rng.uniform(0, w), rng.uniform(0, h), rng.uniform(0, 360)
         kind, scale, seed = _pick(rng, kinds), w * largest * rng.uniform(0.35, 1), int(rng.integers(1 << 30))
-        near = [(x + i * w, y + j * h) for i in (-1, 0, 1) for j in (-1, 0, 1)]  # what leaves the tile enters opposite
-        for a, b in near:
-            if -scale < a < w + scale and -scale < b < h + scale:
+        for a, b in [(x + i * w, y + j * h) for i in (-1, 0, 1) for j in (-1, 0, 1)]:  # what leaves enters opposite
+            if max(abs(a - w / 2) - w / 2, abs(b - h / 2) - h / 2) < 1.5 * scale:
                 with pen.at(a, b, scale, turn=turn):
                     _strewn(pen, kind, np.random.default_rng(seed))
 
