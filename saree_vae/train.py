@@ -617,7 +617,8 @@ def _collated(batch: list[dict[str, np.ndarray]] | dict[str, np.ndarray]) -> dic
 
 
 def _quiet_worker(_: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the loop decides when to stop
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)  # the loop decides when to stop
     cv2.setNumThreads(0)
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -106,6 +107,22 @@ def test_a_killed_run_keeps_its_last_epoch_and_goes_on(cloth, tmp_path):
         )
     assert f"going on from step {about['step']}" in told[0]
     assert steps == [int(about["step"]) + 1]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_to_the_whole_process_group_saves_and_says_so(cloth, tmp_path, number):
+    run = tmp_path / "run"
+    settings = [part for each in ("epochs=4000", "workers=2", "batch_size=4") for part in ("--set", f"train.{each}")]
+    command = [sys.executable, "-m", "apps.cli", "train", "--config", "tiny", "--data", str(cloth), "--out", str(run)]
+    process = subprocess.Popen([*command, *settings], stderr=subprocess.PIPE, text=True, start_new_session=True)
+    until = time.monotonic() + 90
+    while not (run / "last" / "state.safetensors").exists() and time.monotonic() < until:
+        time.sleep(0.05)
+    os.killpg(process.pid, number)
+    told = " ".join(process.communicate(timeout=60)[1].split())
+    assert re.search(r"stopped after step (\d+) of \d+, and saved; resume to go on", told) and "Traceback" not in told
+    _, about = checkpoint.load_tensors(run / "last" / "state.safetensors")
+    assert about["step"] == re.search(r"stopped after step (\d+)", told)[1]
 
 
 def test_an_existing_run_folder_is_refused_and_left_alone(cloth, tiny_run):
