@@ -114,6 +114,31 @@ def test_every_motif_family_draws_something_distinct():
         assert difference(drawn[one], drawn[other]) > 6, (one, other)
 
 
+@pytest.mark.parametrize("motif", loom.FIELDS)
+def test_a_field_goes_on_where_its_tile_begins_again(motif):
+    """No seam: the step from the last row (or column) to the first is like the steps between others."""
+    inks = {"ground": (240, 240, 238), "main": (163, 21, 42), "second": (30, 90, 160), "dark": (40, 30, 30)}
+    for variant in range(40):
+        surface = loom.skia.Surface(96, 96)
+        with surface as canvas:
+            canvas.scale(96 / 20, 96 / 20)
+            pen = loom.Pen(canvas, inks)
+            pen.rect(0, 0, 20, 20, "ground")
+            loom.FIELDS[motif](pen, np.random.default_rng(variant), 20.0, 20.0)
+        tile = surface.toarray(colorType=loom.skia.ColorType.kRGBA_8888_ColorType)[:, :, :3].astype(float)
+        for axis in (0, 1):
+            steps = np.abs(np.diff(tile, axis=axis, append=np.take(tile, [0], axis))).mean((1 - axis, 2))
+            assert steps[-1] < 2 * max(np.quantile(steps[:-1], 0.98), 1), (variant, axis)
+
+
+@pytest.mark.parametrize("motif", ["damask", "mosaic", "diagonal", "scatter"])
+def test_a_field_without_end_is_another_one_with_every_variant(motif):
+    shot = replace(PLAIN_SHOT, span=40)
+    design = replace(PLAIN_DESIGN, motif=motif, layout="allover", ink="colour", pitch=24.0)
+    drawn = [loom.draw(replace(design, variant=v), shot, 64) for v in range(12)]
+    assert min(difference(one, other) for one, other in combinations(drawn, 2)) > 4
+
+
 def test_a_motif_varies_with_its_seed_but_stays_nearer_to_itself_than_to_others():
     shot = replace(PLAIN_SHOT, span=30)
     for motif in ("paisley", "peacock", "lotus", "rosette", "kawung"):
