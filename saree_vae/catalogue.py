@@ -183,6 +183,21 @@ class Catalogue:
             rows = database.execute("SELECT key, path, cluster, item_id, metadata FROM items ORDER BY key")
             return {key: _item(key, *known, json.loads(text)) for key, *known, text in rows}
 
+    def entry(self, key: str) -> Entry:
+        """All that is stored of an item, with its present label, as `add` takes it after `remove`.
+
+        Raises:
+            SareeError: there is no such item.
+        """
+        with self._reading() as database:
+            item = database.execute(_SELECT_ITEM, [key]).fetchone()
+            rows = database.execute(_SELECT_VECTORS, [key]).fetchall()
+        if item is None:
+            raise SareeError(f"{self.folder} has no item {key!r}")
+        *known, metadata, thumbnail = item
+        mu, sigma = (self._array([row[place] for row in rows]) for place in (4, 5))
+        return Entry(key, *known, json.loads(metadata), thumbnail, mu, sigma, tuple(row[:4] for row in rows))
+
     def corrections(self) -> dict[str, str | None]:
         """The label that it came with, of every item whose label was corrected here, by key."""
         return self._by_hand("SELECT key, given FROM corrections JOIN items USING (key)")
@@ -618,6 +633,9 @@ _INSERT_ITEM = (
     "INSERT INTO items (key, path, sha256, cluster, item_id, metadata, thumbnail) VALUES (?, ?, ?, ?, ?, ?, ?)"
 )
 _INSERT_VECTOR = "INSERT INTO vectors (item, x0, y0, x1, y1, mu, sigma) VALUES (?, ?, ?, ?, ?, ?, ?)"
+_SELECT_ITEM = "SELECT path, sha256, cluster, item_id, metadata, thumbnail FROM items WHERE key = ?"
+_SELECT_VECTORS = """
+    SELECT x0, y0, x1, y1, mu, sigma FROM vectors JOIN items ON items.id = item WHERE key = ? ORDER BY vectors.id"""
 _SELECT_HITS = """
     SELECT vectors.id, mu, key, path, cluster, item_id, metadata, x0, y0, x1, y1
     FROM vectors JOIN items ON items.id = item WHERE vectors.id IN ({})"""

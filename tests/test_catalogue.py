@@ -9,7 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import textwrap
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -87,6 +87,21 @@ def test_a_corrected_label_outlives_the_wrong_one_it_came_with(folder):
         assert catalogue.corrections() == {"006.jpg": "patola"}
         told = {key: item.cluster for key, item in catalogue.items().items()}
         assert [told[f"00{n}.jpg"] for n in (6, 7, 8, 9)] == ["kanchipuram", "jamdani", None, "patola"]
+
+
+def test_what_was_removed_can_be_added_again_as_it_was(folder):
+    with Catalogue.open(folder) as catalogue:
+        catalogue.add([entry(8, vectors=3)])
+        kept, before = catalogue.entry("008.jpg"), catalogue.latents(regions=True)
+        catalogue.remove(["008.jpg"])
+        with pytest.raises(SareeError, match="has no item '008.jpg'"):
+            catalogue.entry("008.jpg")
+        catalogue.add([kept])
+        again, expected = catalogue.entry("008.jpg"), entry(8, vectors=3)
+        for field in fields(Entry):
+            np.testing.assert_equal(getattr(again, field.name), getattr(expected, field.name), field.name)
+        for one, other in zip(catalogue.latents(regions=True), before, strict=True):
+            np.testing.assert_array_equal(one, other)
 
 
 def test_a_catalogue_from_before_there_were_corrections_takes_them(folder):

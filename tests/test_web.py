@@ -248,8 +248,17 @@ def test_with_edit_a_label_is_corrected_and_a_piece_taken_out(front, own_catalog
     page.selectbox(key=f"label {key}").set_value("bandhani").run()
     pressed(page, f"save {key}")
     assert not page.exception and store.collection().pieces[key].cluster == "bandhani"
+    before = store.collection()
     pressed(page, f"out {key}")
     assert not page.exception and key not in store.collection().pieces and len(store.collection().pieces) == 31
+    assert "was taken out" in words(page)
+    [back] = [button for button in page.button if button.label == "Put it back"]
+    back.click().run()
+    assert not page.exception and "was taken out" not in words(page)
+    again = store.collection()
+    assert again.pieces == before.pieces and np.array_equal(again.latents.mu, before.latents.mu)
+    assert again.pieces[key].cluster == "bandhani" and key in again.catalogue.corrections()
+    assert not again.catalogue.taken_out()
 
 
 def test_with_edit_a_picture_is_added_and_found(front, own_catalogue):

@@ -47,6 +47,8 @@ def page() -> None:
     if found is None:
         return
     _from_link(found)
+    if store.settings().edit:
+        _put_back(found)
     st.session_state.setdefault("start", STARTS[0])
     asking, answer = st.columns([1, 3], gap="large")
     with asking:
@@ -430,7 +432,23 @@ def _edited(found: Collection, key: str) -> None:
             found.catalogue.relabel(key, label)
             st.rerun()
         if st.button("Take out of the catalogue", key=f"out {key}", icon=":material/delete:"):
+            entry = found.catalogue.entry(key)
+            came_with = found.catalogue.corrections().get(key, entry.cluster)
             found.catalogue.remove([key])
+            st.session_state.out = entry, came_with
+            st.rerun()
+
+
+def _put_back(found: Collection) -> None:
+    """The piece that this visitor took out last can be put back as it was, with its corrected label."""
+    entry, came_with = st.session_state.get("out") or (None, None)
+    if entry is None or entry.key in found.pieces:
+        return
+    with st.container(horizontal=True, vertical_alignment="center"), parts.told():
+        st.markdown(f"{plain(entry.key)} was taken out.")
+        if st.button("Put it back", icon=":material/undo:"):
+            found.catalogue.add([replace(entry, cluster=came_with)])
+            found.catalogue.relabel(entry.key, entry.cluster)
             st.rerun()
 
 
