@@ -65,7 +65,7 @@ TOLD = {  # what a variant is to say of itself in metrics.jsonl
 @pytest.fixture(scope="session")
 def sarees(tmp_path_factory: pytest.TempPathFactory) -> data.DataSet:
     """Sixteen pictures of the loom to train on."""
-    pictures = data.read_data(loom.render(tmp_path_factory.mktemp("loom"), 24, 3, size=80).parent)
+    pictures = data.read_data(loom.render(tmp_path_factory.mktemp("loom"), 25, 3, size=80).parent)
     assert len(pictures.of("train")) == 16
     return pictures
 
