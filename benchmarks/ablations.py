@@ -64,7 +64,12 @@ class Flattened(networks.MotifEncoder):
         self.head = nn.Sequential(nn.Linear(64 * 8 * 8, 512), nn.SiLU(), nn.Linear(512, outputs))
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.layout(self.features((x - self.mean) / self.std)[-1]))
+        return self.head(self.layout(self.features(x)[-1]))
+
+
+class SeenAsTheyAre(networks.Colours):
+    def __init__(self):
+        super().__init__((0.5,) * 3, (0.25,) * 3)
 
 
 VARIANTS = {
@@ -74,6 +79,7 @@ VARIANTS = {
     "without decoder (contrast alone)": Variant(("objective.reconstruct=0", "objective.swap=0")),
     "ELBO alone": Variant(("objective.swap=0", "objective.contrast_motif=0", "objective.contrast_colour=0")),
     **{f"without the view {name.replace('_', ' ')}": Variant((), without_view(name)) for name in views.NAMES},
+    "motif from colours, not edges": Variant((), lambda: mock.patch.object(networks, "Edges", SeenAsTheyAre)),
     "flattened, not pooled": Variant((), lambda: mock.patch.object(networks, "MotifEncoder", Flattened)),
     "motif 96, colour 32": Variant(("model.motif_dim=96",)),
     "motif 43, colour 21": Variant(("model.motif_dim=43", "model.colour_dim=21")),

@@ -434,7 +434,7 @@ class Catalogue:
                 "vectors": database.execute("SELECT count(*) FROM vectors").fetchone()[0],
                 "corrected": corrected,
                 "clusters": dict(clusters),
-                "bytes": sum(p.stat().st_size for p in self.folder.rglob("*") if p.is_file()),
+                "bytes": sum(map(_size, self.folder.rglob("*"))),
                 "index": self._index_state(self._stamp()),
             }
 
@@ -716,6 +716,14 @@ def _order(hit: Hit) -> tuple[float, str]:
 def _items_of(database: sqlite3.Connection, keys: Collection[str]) -> np.ndarray:
     found = [database.execute("SELECT id FROM items WHERE key = ?", [key]).fetchone() for key in keys]
     return np.array([row[0] for row in found if row is not None], dtype=np.int64)
+
+
+def _size(path: Path) -> int:
+    """Bytes of a file; none of a folder, or of a file that another process has just put in its place."""
+    try:
+        return path.stat().st_size if path.is_file() else 0
+    except FileNotFoundError:
+        return 0
 
 
 def _columns_of(entry: Entry) -> tuple:

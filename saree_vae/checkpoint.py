@@ -99,6 +99,8 @@ def load(run: str | Path, device: str = "auto") -> Run:
     weights_file = folder / "model.safetensors"
     settings = config.load(folder / "config.yaml")
     weights, _ = load_tensors(weights_file)
+    if "motif_encoder.std" in weights:  # from before the motif encoder saw edges
+        raise SareeError(f"{run}: trained by an earlier saree-vae, whose networks were others; train the run again")
     model = VAE(settings.model.model_copy(update={"pretrained": False}))  # the weights are all in the run
     try:
         model.load_state_dict(weights)

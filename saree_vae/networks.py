@@ -1,4 +1,4 @@
-"""The networks: a motif encoder that sees structure, a colour encoder that cannot, a decoder that mixes a palette.
+"""The networks: a motif encoder that sees edges, a colour encoder that cannot, a decoder that mixes a palette.
 
 Beside these convolutional ones, small fully connected ones for small grey pictures (`encoder: mlp`).
 """
@@ -42,25 +42,67 @@ class Residual(nn.Module):
         return F.silu(x + self.body(x))
 
 
-class ConvFeatures(nn.Module):
-    """(B, 3, H, W) -> maps at strides 4, 8 and 16 with 2, 4 and 8 times `width` channels."""
+class Edges(nn.Module):
+    """Images (B, 3, H, W) in [0, 1] -> (B, 4, H, W): what is drawn, in whatever colours and light.
 
-    def __init__(self, width: int):
+    Lightness less that of its surroundings, by their spread; and of the structure tensor of all colours together
+    (Di Zenzo 1986) how strong an edge is beside those around it, and twice its angle. So a motif looks the same in
+    other hues by construction, in deeper shadow, and but for the first channel even where light and dark change places.
+    """
+
+    channels = 4
+    FAINT = 1e-3  # squares of values: noise, below which a plain ground stays plain
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.float()
+        light = x.mean(1, keepdim=True)
+        middle = _around(light)
+        spread = (_around(light.square()) - middle.square()).clamp(min=0)
+        padded = F.pad(x, (1, 1, 1, 1), mode="replicate")
+        across, down = padded[..., 1:-1, 2:] - padded[..., 1:-1, :-2], padded[..., 2:, 1:-1] - padded[..., :-2, 1:-1]
+        xx, yy, xy = (part.sum(1, keepdim=True) for part in (across.square(), down.square(), across * down))
+        energy = xx + yy
+        scale = (energy * (_around(energy) + self.FAINT)).clamp(min=1e-8).rsqrt()
+        maps = [(light - middle) / (spread + self.FAINT).sqrt(), energy * scale, (xx - yy) * scale, 2 * xy * scale]
+        return torch.cat(maps, 1).contiguous(memory_format=torch.channels_last)
+
+
+class Colours(nn.Module):
+    """Images (B, 3, H, W) in [0, 1] less a mean colour, by its spread: as a network that sees colours wants them."""
+
+    channels = 3
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float]):
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1))
+        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x - self.mean) / self.std
+
+
+class ConvFeatures(nn.Module):
+    """Images (B, 3, H, W) in [0, 1] -> maps at strides 4, 8 and 16 with 2, 4 and 8 times `width` channels.
+
+    Of their edges, or with `colours` of the pictures as they are.
+    """
+
+    def __init__(self, width: int, colours: bool = False):
         super().__init__()
         self.channels = [2 * width, 4 * width, 8 * width]
+        self.eye = Colours((0.5,) * 3, (0.25,) * 3) if colours else Edges()
         first, second, third = self.channels
         # Straight to stride 4: on a CPU the maps at stride 2 cost more time than all that follows.
         self.stages = nn.ModuleList(
             [
-                _conv(3, first, kernel=7, stride=4),
+                _conv(self.eye.channels, first, kernel=7, stride=4),
                 nn.Sequential(_conv(first, second, stride=2), Residual(second)),
                 nn.Sequential(_conv(second, third, stride=2), Residual(third)),
             ]
         )
-        self.mean, self.std = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        maps = []
+        x, maps = self.eye(x), []
         for stage in self.stages:
             x = stage(x)
             maps.append(x)
@@ -68,16 +110,16 @@ class ConvFeatures(nn.Module):
 
 
 class TimmFeatures(nn.Module):
-    """The last three feature maps of any timm model that offers them."""
+    """Images (B, 3, H, W) in [0, 1] -> the last three feature maps of any timm model that offers them."""
 
     def __init__(self, name: str, pretrained: bool | str, size: int):
         super().__init__()
         self.net = _timm_model(name, pretrained, size)
         self.channels = self.net.feature_info.channels()[-3:]
-        self.mean, self.std = self.net.pretrained_cfg["mean"], self.net.pretrained_cfg["std"]
+        self.eye = Colours(self.net.pretrained_cfg["mean"], self.net.pretrained_cfg["std"])
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        maps = self.net(x)[-3:]
+        maps = self.net(self.eye(x))[-3:]
         # Some models (Swin) give (B, H, W, C).
         return [m if m.shape[1] == c else m.permute(0, 3, 1, 2) for m, c in zip(maps, self.channels, strict=True)]
 
@@ -93,14 +135,12 @@ class MotifEncoder(nn.Module):
         super().__init__()
         self.features = features
         last = features.channels[-1]
-        self.register_buffer("mean", torch.tensor(features.mean).view(1, 3, 1, 1))
-        self.register_buffer("std", torch.tensor(features.std).view(1, 3, 1, 1))
         self.layout = nn.Conv2d(last, 32, 1)
         pooled = 2 * sum(features.channels) + 32 * GRID * GRID
         self.head = nn.Sequential(nn.BatchNorm1d(pooled), nn.Linear(pooled, 512), nn.SiLU(), nn.Linear(512, outputs))
 
     def forward(self, x: Tensor) -> Tensor:
-        maps = self.features((x - self.mean) / self.std)
+        maps = self.features(x)
         pooled = [statistic for m in maps for statistic in _mean_and_std(m)]
         layout = F.adaptive_avg_pool2d(self.layout(maps[-1]), GRID).flatten(1)
         return self.head(torch.cat([*pooled, layout.float()], dim=1))  # (B, outputs)
@@ -112,14 +152,12 @@ class CodeEncoder(nn.Module):
     def __init__(self, features: ConvFeatures | TimmFeatures, outputs: int, side: int):
         super().__init__()
         self.features, self.side = features, side
-        self.register_buffer("mean", torch.tensor(features.mean).view(1, 3, 1, 1))
-        self.register_buffer("std", torch.tensor(features.std).view(1, 3, 1, 1))
         self.body = nn.Sequential(
             _conv(sum(features.channels), 256, kernel=1), Residual(256), nn.Conv2d(256, outputs, 1)
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        maps = self.features((x - self.mean) / self.std)
+        maps = self.features(x)
         return self.body(torch.cat([_resized(m, self.side) for m in maps], 1))
 
 
@@ -342,7 +380,8 @@ class MlpDecoder(nn.Module):
 def motif_features(cfg: config.Model) -> ConvFeatures | TimmFeatures:
     """The feature maps behind the motif encoder, by the config's name for them."""
     if cfg.encoder == "conv":
-        return ConvFeatures(cfg.width)
+        # Where no colour half tells the decoder the colours, or codes draw all, the motif has to.
+        return ConvFeatures(cfg.width, colours=not cfg.colour_dim or cfg.posterior == "vq")
     return TimmFeatures(cfg.encoder.removeprefix("timm:"), cfg.pretrained, cfg.image_size)
 
 
@@ -356,6 +395,12 @@ def _hidden(inputs: int, width: int) -> list[nn.Module]:
 
 def _resized(maps: Tensor, side: int) -> Tensor:
     return F.adaptive_avg_pool2d(maps, side) if maps.shape[-1] > side else F.interpolate(maps, size=(side, side))
+
+
+def _around(values: Tensor) -> Tensor:
+    """The mean over about a sixth of the side of 128 pixels around each place, (B, 1, H, W)."""
+    coarse = F.avg_pool2d(F.avg_pool2d(values, 8), 3, 1, 1, count_include_pad=False)
+    return F.interpolate(coarse, size=values.shape[-2:], mode="bilinear", align_corners=False)
 
 
 def _of(parts: Sequence[Tensor], number: int) -> Tensor | None:

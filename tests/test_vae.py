@@ -8,7 +8,7 @@ import torch
 from saree_vae import config
 from saree_vae.distributions import Normal
 from saree_vae.errors import SareeError
-from saree_vae.networks import ColourEncoder
+from saree_vae.networks import ColourEncoder, Edges
 from saree_vae.vae import PIXEL_SIGMA_FLOOR, VAE
 
 TINY = {"image_size": 64, "width": 8, "motif_dim": 6, "colour_dim": 4}
@@ -85,6 +85,37 @@ def test_the_colour_encoder_cannot_see_structure():
         moved, turned = ((encoder(x) - encoder(other)).abs().max() for other in (shuffled, recoloured))
     assert moved < 1e-5
     assert turned > 1e-4
+
+
+def test_edges_are_the_same_in_other_colours_and_all_but_one_channel_in_the_negative():
+    edges, x = Edges(), pictures(4, 64)
+    assert edges(x).shape == (4, 4, 64, 64)
+    torch.testing.assert_close(edges(x[:, [2, 0, 1]]), edges(x))
+    light, *drawn = edges(x).unbind(1)
+    negative, *same = edges(1 - x).unbind(1)
+    torch.testing.assert_close(negative, -light, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(torch.stack(same), torch.stack(drawn))
+
+
+def test_edges_are_as_strong_in_the_shadow_and_tell_their_angle():
+    edges = Edges()
+    stripes = (torch.arange(64) // 4 % 2).float().expand(1, 3, 64, 64) * 0.6 + 0.2  # change from left to right
+    assert (edges(0.5 * stripes) - edges(stripes)).abs().mean() < 0.03
+    strength, upright, slanted = edges(stripes)[0, 1:]
+    assert strength.amax() > 1 and (upright - strength).abs().max() < 1e-3 and slanted.abs().max() < 1e-4
+    torch.testing.assert_close(edges(stripes.mT)[0, 2], -upright.mT)
+    plain = 0.4 + 0.002 * (pictures(1) - 0.5)
+    assert edges(plain)[0, 1].mean() < 0.4 * strength.mean(), "noise on a plain ground is no drawing"
+
+
+def test_the_motif_half_is_blind_to_which_colour_is_which_unless_it_alone_has_to_tell_them():
+    x = pictures(4, 64)
+    other = x[:, [2, 0, 1]]
+    for colour_dim, blind in ((4, True), (0, False)):
+        vae = model(colour_dim=colour_dim)
+        with torch.no_grad():
+            one, two = (vae.encode(each).mu[:, : vae.cfg.motif_dim] for each in (x, other))
+        assert ((one - two).abs().max() < 1e-4) == blind
 
 
 def test_the_drawing_comes_from_motif_and_the_palette_from_colour():
