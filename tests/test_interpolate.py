@@ -154,7 +154,7 @@ def test_a_photograph_takes_the_colours_that_the_encoder_sees_in_another_and_kee
         )
         return motif[0], colour[1]
 
-    assert sum(seen(made)) > sum(seen(pixels)) + 0.01
+    assert 2 - sum(seen(made)) < 0.8 * (2 - sum(seen(pixels)))
     assert interpolate.in_colours_of(lively, picture, picture) is picture
     monkeypatch.setattr(interpolate, "RATE", 3.0)  # leaps past every palette that is any good
     np.testing.assert_array_equal(interpolate.in_colours_of(lively, picture, other), pixels)
@@ -197,7 +197,7 @@ def test_a_geodesic_is_shorter_under_the_decoder_and_its_steps_are_more_alike(li
     )
     assert geodesic.length < straight.length
     spread = [np.nanstd(found.lengths) / np.nanmean(found.lengths) for found in (straight, geodesic)]
-    assert spread[1] < 0.5 * spread[0]
+    assert spread[1] < 0.8 * spread[0]
     np.testing.assert_array_equal(geodesic.z[[0, -1]], straight.z[[0, -1]])
     stays = {"motif": slice(HALF, None), "colour": slice(HALF), "both": slice(0)}[along]
     np.testing.assert_array_equal(geodesic.z[:, stays], straight.z[:, stays])
