@@ -56,7 +56,8 @@ def test_the_vampprior_is_the_mean_of_the_posteriors_of_its_pictures(half):
     model = vamp().eval()
     with torch.no_grad():
         model.priors[half].raw.mul_(torch.tensor([1.0, -3, 5]).view(-1, 1, 1, 1))  # pictures far apart, and
-        list(model.get_submodule(f"{half}_encoder").parameters())[-2].mul_(10)  # posteriors, too
+        # posteriors, too; of noise, edges are hardly stronger or weaker.
+        list(model.get_submodule(f"{half}_encoder").parameters())[-2].mul_(100 if half == "motif" else 10)
         pictures = model.priors[half].pictures
         assert pictures.shape == (3, *PICTURE) and pictures.min() > 0 and pictures.max() < 1
         q = model.posterior(model.look(pictures))[half]
