@@ -46,8 +46,8 @@ class Edges(nn.Module):
     """Images (B, 3, H, W) in [0, 1] -> (B, 4, H, W): what is drawn, in whatever colours and light.
 
     Lightness less that of its surroundings, by their spread; and of the structure tensor of all colours together
-    (Di Zenzo 1986) how strong an edge is beside those around it, and twice its angle. So a motif looks the same in
-    other hues by construction, in deeper shadow, and but for the first channel even where light and dark change places.
+    (Di Zenzo 1986) how strong an edge is beside those around it, and twice its angle. So which of red, green and blue
+    is which makes no difference, a shadow little, and but for the first channel a negative none.
     """
 
     channels = 4
