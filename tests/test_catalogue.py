@@ -89,6 +89,14 @@ def test_a_corrected_label_outlives_the_wrong_one_it_came_with(folder):
         assert [told[f"00{n}.jpg"] for n in (6, 7, 8, 9)] == ["kanchipuram", "jamdani", None, "patola"]
 
 
+def test_a_file_that_vanishes_while_bytes_are_counted_counts_for_none(folder, monkeypatch):
+    with Catalogue.open(folder) as catalogue:
+        before, listed = catalogue.info()["bytes"], Path.rglob
+        monkeypatch.setattr(Path, "rglob", lambda self, pattern: [*listed(self, pattern), self / "gone.safetensors"])
+        monkeypatch.setattr(Path, "is_file", lambda self: self.suffix != "")  # it was there a moment ago
+        assert before == catalogue.info()["bytes"] > 0
+
+
 def test_what_was_removed_can_be_added_again_as_it_was(folder):
     with Catalogue.open(folder) as catalogue:
         catalogue.add([entry(8, vectors=3)])

@@ -125,6 +125,13 @@ def test_a_signal_to_the_whole_process_group_saves_and_says_so(cloth, tmp_path, 
     assert about["step"] == re.search(r"stopped after step (\d+)", told)[1]
 
 
+def test_a_run_from_before_the_motif_encoder_saw_edges_is_refused_in_a_sentence(tiny_run, tmp_path):
+    run = shutil.copytree(tiny_run, tmp_path / "run")
+    checkpoint.save_tensors(run / "model.safetensors", weights(run) | {"motif_encoder.std": torch.ones(3)}, {})
+    with pytest.raises(SareeError, match="run: trained by an earlier saree-vae, .*; train the run again$"):
+        checkpoint.load(run)
+
+
 def test_an_existing_run_folder_is_refused_and_left_alone(cloth, tiny_run):
     before = {path: path.stat().st_mtime_ns for path in tiny_run.rglob("*")}
     with pytest.raises(SareeError, match="exists and is not empty; add --resume"):
