@@ -80,6 +80,7 @@ VARIANTS = {
     "ELBO alone": Variant(("objective.swap=0", "objective.contrast_motif=0", "objective.contrast_colour=0")),
     **{f"without the view {name.replace('_', ' ')}": Variant((), without_view(name)) for name in views.NAMES},
     "motif from colours, not edges": Variant((), lambda: mock.patch.object(networks, "Edges", SeenAsTheyAre)),
+    "AdamW, not Muon": Variant(("train.optimizer=adamw",)),
     "flattened, not pooled": Variant((), lambda: mock.patch.object(networks, "MotifEncoder", Flattened)),
     "motif 96, colour 32": Variant(("model.motif_dim=96",)),
     "motif 43, colour 21": Variant(("model.motif_dim=43", "model.colour_dim=21")),

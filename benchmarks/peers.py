@@ -36,6 +36,7 @@ from saree_vae.encoding import encode, shrunk, to_tensor
 from saree_vae.errors import SareeError
 from saree_vae.evaluate import OURS, VIEW_KEEPS, Describe
 from saree_vae.latents import unit
+from saree_vae.optimizer import OPTIMIZERS
 
 TASKS = ("retrieval", "views", "items")
 BOTH = OURS[0]
@@ -52,7 +53,7 @@ OBJECTIVES = {
     "SimCLR alone": ("objective.reconstruct=0", "objective.swap=0"),
 }
 TRAINING = (
-    "pythae: pythae's own loss, AdamW with our learning rate, decay and schedule, the crops and the order of pictures "
+    "pythae: pythae's own loss, our optimizer, learning rate, decay and schedule, the crops and the order of pictures "
     "that ours has, float32, neither averaged weights nor clipped gradients; plain VAE and SimCLR: as ours"
 )
 
@@ -386,18 +387,18 @@ def _train_pythae(model: nn.Module, run: Run, dataset: DataSet, name: str) -> No
     settings, size = run.config.train, run.config.model.image_size
     pictures = data.load(dataset.of("train"), images.margin_side(size)).images
     plan = train.Plan(len(pictures), settings, 0, 1)
-    adam = torch.optim.AdamW(model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
+    own = OPTIMIZERS[settings.optimizer](model, settings.learning_rate, settings.weight_decay)
     model.train()
     for step, keys in enumerate(plan):
-        for group in adam.param_groups:
+        for group in own.param_groups:
             group["lr"] = settings.learning_rate * train.warm_cosine(step / plan.steps, settings.warmup)
         crops = np.stack([_flipped_crop(pictures[index], size, settings.seed, epoch, index) for epoch, index in keys])
         loss = model({"data": to_tensor(crops, run.device)}).loss
         if not math.isfinite(loss.item()):
             raise Missing(f"its loss was {loss.item()} at step {step + 1} of {plan.steps}")
-        adam.zero_grad()
+        own.zero_grad()
         loss.backward()
-        adam.step()
+        own.step()
         if (step + 1) % plan.per_epoch == 0:
             study.say(f"{name}, seed {settings.seed}: epoch {(step + 1) // plan.per_epoch}, loss {loss.item():.1f}")
 

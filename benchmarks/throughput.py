@@ -25,6 +25,7 @@ from saree_vae import checkpoint, config, data, images, train
 from saree_vae.encoding import encode
 from saree_vae.index import LatentIndex
 from saree_vae.latents import unit
+from saree_vae.optimizer import OPTIMIZERS
 from saree_vae.vae import VAE
 
 ROUNDS = 5
@@ -61,10 +62,11 @@ def decoding(items: tuple[data.Item, ...], settings: config.Config) -> dict[str,
 
 def training(items: tuple[data.Item, ...], settings: config.Config) -> dict[str, float]:
     """The loader alone, the network alone, and both together, on the same pictures."""
-    pictures = data.load(items, images.margin_side(settings.model.image_size))
+    read, unknown = data.load(items, images.margin_side(settings.model.image_size)).images, [None] * len(items)
+    pictures = train.Material(read, unknown[: len(read)], unknown[: len(read)], read[:0])
     settings = settings.model_copy(update={"train": settings.train.model_copy(update={"epochs": 10_000})})
     plan = train.Plan(len(pictures.images), settings.train, 0, 1)
-    learn, device = _learner(settings)
+    learn, device = _learner(settings, len(read))
     steps, ahead = 10, 8 * max(1, settings.train.workers)  # `ahead`: more than the loader makes before it is asked
 
     def stream() -> Iterator[dict]:
@@ -94,14 +96,15 @@ def training(items: tuple[data.Item, ...], settings: config.Config) -> dict[str,
     }
 
 
-def _learner(settings: config.Config) -> tuple[Callable[[dict], None], str]:
+def _learner(settings: config.Config, count: int) -> tuple[Callable[[dict], None], str]:
     """The training step of `train`, and the device it runs on."""
     train._keep_freed_memory()
     fabric = train._fabric(settings.train)
     model = VAE(settings.model).to(memory_format=torch.channels_last).train()
-    stepper, optimizer = fabric.setup(model, torch.optim.AdamW(model.parameters(), lr=1e-4))
+    own = OPTIMIZERS[settings.train.optimizer](model, 1e-4, settings.train.weight_decay)
+    stepper, optimizer = fabric.setup(model, own)
 
-    learner = train.Learner(settings, fabric, stepper, optimizer)
+    learner = train.Learner(settings, fabric, stepper, optimizer, count)
     return lambda batch: learner(batch, 1, 2, lambda values: None), fabric.device.type
 
 

@@ -155,8 +155,9 @@ class Train(Section):
 
     epochs: int = Field(40, ge=1, description="Passes over the training pictures.")
     batch_size: int = Field(64, ge=2, description="Pictures in a step, over all processes.")
-    learning_rate: float = Field(1.5e-3, gt=0, description="Peak AdamW learning rate.")
-    weight_decay: float = Field(0.02, ge=0, description="AdamW weight decay.")
+    optimizer: Literal["muon", "adamw"] = Field("muon", description="'muon' finds as much in about half the epochs.")
+    learning_rate: float = Field(1.5e-3, gt=0, description="Peak learning rate; weights by muon take four times that.")
+    weight_decay: float = Field(0.02, ge=0, description="Weight decay, in parts of the learning rate.")
     warmup: float = Field(0.05, ge=0, lt=1, description="Share of steps over which the learning rate rises.")
     clip: float = Field(5.0, gt=0, description="Largest gradient norm; longer gradients are shortened to it.")
     ema: float = Field(0.995, ge=0, lt=1, description="Decay of the averaged weights that are kept.")

@@ -39,6 +39,7 @@ from .files import atomic_write
 from .latents import unit
 from .likelihood import ACTIVE, active_units
 from .objective import Elbo, info_nce, supervised_contrast, total_correlation
+from .optimizer import OPTIMIZERS
 from .vae import VAE, Encoded
 from .views import NAMES
 
@@ -109,10 +110,10 @@ def train(
     material = _material(config, dataset, strict, opening, tell)
     config = _with_classes(config, material)
     model = _fresh_model(config, material, run, start).to(memory_format=torch.channels_last)
-    adam = torch.optim.AdamW(_groups(model, settings.weight_decay), lr=settings.learning_rate)
-    stepper, optimizer = fabric.setup(model, adam)
+    own = OPTIMIZERS[settings.optimizer](model, settings.learning_rate, settings.weight_decay)
+    stepper, optimizer = fabric.setup(model, own)
     plan = Plan(len(material.images), settings, fabric.global_rank, fabric.world_size)
-    state = State(run, config, f"{dataset.digest()}, {len(material.images)} readable", plan, model, adam, start)
+    state = State(run, config, f"{dataset.digest()}, {len(material.images)} readable", plan, model, own, start)
     if resume:
         tell(state.restore())
     plan.start = state.step
@@ -122,7 +123,7 @@ def train(
     learn = Learner(config, fabric, stepper, optimizer, len(material.images))
     with _stop_signals() as stop:
         for batch in _loader(config, material, plan, fabric.device.type):
-            for group in adam.param_groups:
+            for group in own.param_groups:
                 group["lr"] = settings.learning_rate * warm_cosine(state.step / plan.steps, settings.warmup)
             told = learn(batch, state.step, plan.steps, partial(_refuse_broken, state=state))
             state.follow()
@@ -279,10 +280,10 @@ class State:
         pictures: str,
         plan: Plan,
         model: VAE,
-        adam: torch.optim.AdamW,
+        optimizer: torch.optim.Optimizer,
         start: Run | None,
     ):
-        self.run, self.config, self.model, self.adam = run, config, model, adam
+        self.run, self.config, self.model, self.optimizer = run, config, model, optimizer
         self.step = 0
         self.average = checkpoint.weights_of(model)
         # Where and by how many workers the views are made changes nothing; all else must be as it was.
@@ -292,6 +293,7 @@ class State:
             "settings": config_text(config.model_copy(update={"train": settings})),
             "batch": f"{plan.batch} pictures by {plan.world} processes",
             "start": start.fingerprint if start else "none",
+            "optimizer": config.train.optimizer,
         }
 
     def follow(self) -> None:
@@ -317,8 +319,8 @@ class State:
         checkpoint.save(self.run, self.config, self.average)
         tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()}
         tensors |= {f"average.{k}": v for k, v in self.average.items()}
-        for number, values in self.adam.state_dict()["state"].items():
-            tensors |= {f"adam.{number}.{k}": v for k, v in values.items()}
+        for number, values in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{number}.{k}": v for k, v in values.items()}
         checkpoint.save_tensors(self.run / "last" / "state.safetensors", tensors, {"step": str(self.step)} | self.same)
 
     def restore(self) -> str:
@@ -341,7 +343,7 @@ class State:
                     + (f" ({theirs}, now {mine})" if what == "batch" else "")
                     + "; resume with what it was made with, or choose another folder"
                 )
-        parts: dict[str, dict] = {"model": {}, "average": {}, "adam": {}}
+        parts: dict[str, dict] = {"model": {}, "average": {}, "optimizer": {}}
         for name, tensor in tensors.items():
             part, _, rest = name.partition(".")
             parts[part][rest] = tensor
@@ -349,10 +351,10 @@ class State:
         for name, tensor in parts["average"].items():
             self.average[name].copy_(tensor)
         moments: dict[int, dict] = {}
-        for name, tensor in parts["adam"].items():
+        for name, tensor in parts["optimizer"].items():
             number, _, field = name.partition(".")
             moments.setdefault(int(number), {})[field] = tensor
-        self.adam.load_state_dict({"state": moments, "param_groups": self.adam.state_dict()["param_groups"]})
+        self.optimizer.load_state_dict({"state": moments, "param_groups": self.optimizer.state_dict()["param_groups"]})
         self.step = int(about["step"])
         return f"{self.run}: going on from step {self.step}"
 
@@ -660,15 +662,6 @@ def _bf16_pays(device: str) -> bool:
     if device == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     return bool(getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)())
-
-
-def _groups(model: VAE, weight_decay: float) -> list[dict]:
-    """Weights decay; biases and the scales of normalisation do not."""
-    parameters = list(model.parameters())
-    return [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-    ]
 
 
 def warm_cosine(progress: float, warmup: float) -> float:

@@ -139,13 +139,18 @@ def test_an_existing_run_folder_is_refused_and_left_alone(cloth, tiny_run):
     assert {path: path.stat().st_mtime_ns for path in tiny_run.rglob("*")} == before
 
 
-@pytest.mark.parametrize("change", ["settings", "data"])
+@pytest.mark.parametrize("change", ["settings", "data", "optimizer"])
 def test_resuming_something_else_is_refused(cloth, tiny_run, tmp_path, change):
     folder = shutil.copytree(cloth, tmp_path / "cloth")
     run = shutil.copytree(tiny_run, tmp_path / "run")
     if change == "data":
         manifest = folder / "manifest.csv"
         manifest.write_text("\n".join(manifest.read_text().splitlines()[:-1]) + "\n")
+    if change == "optimizer":  # a run from before there was a choice
+        state = run / "last" / "state.safetensors"
+        tensors, about = checkpoint.load_tensors(state)
+        del about["optimizer"]
+        checkpoint.save_tensors(state, tensors, about)
     with pytest.raises(SareeError, match=f"other {change}"):
         fit(folder, run, *(["train.learning_rate=0.5"] if change == "settings" else []), resume=True)
 
