@@ -32,6 +32,8 @@ from .showing import (
 )
 from .web import serve
 
+FURTHER = 10  # epochs of a model that was trained before
+
 # Everything heavy is imported inside the commands: `--help` must answer at once.
 app = typer.Typer(
     no_args_is_help=True,
@@ -128,7 +130,9 @@ def train(
     start: Annotated[
         Path | None,
         typer.Option(
-            "--from", metavar="RUN", help="Train this run's model (or loom) further, by its settings if no --config."
+            "--from",
+            metavar="RUN",
+            help=f"Train this run's model (or loom) further: its settings, {FURTHER} epochs.",
         ),
     ] = None,
     settings: Annotated[
@@ -142,8 +146,8 @@ def train(
     Labels are not used, unless you ask for it: --set objective.labels=true draws pictures of one cluster together,
     and --set objective.items=true photographs of one item.
 
-    With --from a model that was trained before learns on, here on your pictures: fewer epochs are enough, as in
-    --set train.epochs=10. --from loom is the model in the box, which has learnt from drawn sarees.
+    With --from a model that was trained before learns on, here on your pictures, for which fewer epochs are enough;
+    --config or --set say otherwise. --from loom is the model in the box, which has learnt from drawn sarees.
 
     Several processes: torchrun --standalone --nproc_per_node=2 -m apps.cli train ...
     """
@@ -152,10 +156,10 @@ def train(
     from saree_vae.data import read_data
     from saree_vae.train import train as learn
 
-    first = checkpoint.load(start, "cpu") if start else None
-    resolved = configs.load(
-        config or (checkpoint.folder_of(start) / "config.yaml" if start else "textiles"), settings or []
-    )
+    first, said = checkpoint.load(start, "cpu") if start else None, settings or []
+    if start and not config:
+        config, said = str(checkpoint.folder_of(start) / "config.yaml"), [f"train.epochs={FURTHER}", *said]
+    resolved = configs.load(config or "textiles", said)
     with bar("looking") as step:
         dataset = read_data(data, seed=resolved.train.seed, strict=strict, progress=step)
     with training_bar() as (opening, watch, tell):
