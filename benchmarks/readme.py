@@ -66,8 +66,8 @@ TABLES = {  # by the script that measures, and prints, them
 }
 DATA, OTHER_DATA = "--data textiles/manifest.csv ", {"mnist": "--data mnist ", "front": ""}
 OF_A_RUN = ("regions", "transfer", "cluster_head", "augment", "anomaly")  # which are told the run folder
-# What was measured before the motif encoder saw edges, and has to be measured again, says so.
-EARLIER = "Measured with an earlier network, whose motif encoder saw colours"
+# What was measured before the motif encoder saw edges and learned by Muon says so, and is to be measured again.
+EARLIER = "Measured with an earlier network, whose motif encoder saw colours, trained by AdamW"
 AT_FIRST = {
     **dict.fromkeys(("labels", "peers", "ablations", "sources", "family", "throughput"), f"{EARLIER}."),
     **dict.fromkeys(
