@@ -83,14 +83,14 @@ def noise_pictures(count: int, side: int) -> np.ndarray:
 # --- the score ---
 
 
-def test_what_is_no_cloth_is_stranger_than_cloth(scorer, tests):
+def test_what_is_no_cloth_is_stranger_than_cloth_by_every_sign(scorer, tests):
     usual, strange = scorer.score(tests), scorer.score(noise_pictures(8, 64))
     assert strange.score.min() > usual.score.max()
     assert set(usual.parts) == set(PARTS)
-    # Noise is anything but plain, and a motif encoder that sees edges among their surroundings need not find it far.
-    assert strange.parts["damaged"].min() > usual.parts["damaged"].max()
-    assert (strange.score > scorer.limit(0.2)).all()
-    assert (strange.beyond > 0.8).all() and all("damaged" in reasons for reasons in strange.reasons)
+    for name in set(PARTS) - {"plain"}:  # noise is anything but plain
+        assert np.median(strange.parts[name]) > np.median(usual.parts[name]), name
+    assert (strange.score > scorer.limit()).all()
+    assert (strange.beyond == 1).all() and all({"far", "damaged"} & set(reasons) for reasons in strange.reasons)
 
 
 def test_a_plain_sheet_is_plainer_than_all(scorer):

@@ -12,7 +12,8 @@ import pytest
 ROOT = Path(__file__).parent.parent
 FLOORS = [
     "errors files config images latents distributions metrics where",
-    "data views retouch regions loom networks codes posteriors priors objective index baselines sheets strangers",
+    "data views retouch regions loom networks codes posteriors priors objective optimizer index baselines sheets "
+    "strangers",
     "vae palette",
     "checkpoint likelihood",
     "encoding catalogue",

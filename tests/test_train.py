@@ -43,8 +43,9 @@ def test_a_run_folder_holds_what_the_design_says(tiny_run):
     assert (tiny_run / "pictures" / "epoch_0002.png").exists()
 
 
-def test_training_learns(cloth, tmp_path):
-    fit(cloth, tmp_path / "run", "train.epochs=12", "train.pictures_every=12")
+@pytest.mark.parametrize("optimizer", ["muon", "adamw"])
+def test_training_learns(cloth, tmp_path, optimizer):
+    fit(cloth, tmp_path / "run", "train.epochs=12", "train.pictures_every=12", f"train.optimizer={optimizer}")
     rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert rows[-1]["contrast_motif"] < rows[0]["contrast_motif"] - 0.1
     assert rows[-1]["reconstruct"] < rows[0]["reconstruct"] - 0.05
@@ -57,17 +58,19 @@ def test_the_same_seed_trains_the_same_model_and_another_does_not(cloth, tiny_ru
     assert any(not torch.equal(weights(other)[name], value) for name, value in weights(tiny_run).items())
 
 
+@pytest.mark.parametrize("optimizer", ["muon", "adamw"])
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("after", [1, 2, 3])  # within an epoch, at its end, within the next
-def test_an_interrupted_run_resumes_to_the_result_of_an_uninterrupted_one(cloth, tiny_run, tmp_path, after, workers):
+def test_an_interrupted_run_resumes_to_the_result_of_an_uninterrupted_one(cloth, tmp_path, after, workers, optimizer):
     def interrupt(at: train.Progress) -> None:
         if at.step == after:
             os.kill(os.getpid(), signal.SIGINT)
 
-    run, plain = tmp_path / "run", weights(tiny_run)
+    run, settings = tmp_path / "run", (f"train.workers={workers}", f"train.optimizer={optimizer}")
+    plain = weights(fit(cloth, tmp_path / "plain", *settings))
     with pytest.raises(SareeError, match=f"stopped after step {after} of 4.*resume"):
-        fit(cloth, run, f"train.workers={workers}", watch=interrupt)
-    fit(cloth, run, f"train.workers={workers}", resume=True)
+        fit(cloth, run, *settings, watch=interrupt)
+    fit(cloth, run, *settings, resume=True)
     for name, value in weights(run).items():
         torch.testing.assert_close(value, plain[name], rtol=1e-4, atol=1e-5)
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
