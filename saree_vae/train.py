@@ -30,6 +30,7 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 from . import checkpoint, data, images, metrics, sheets, views
 from .checkpoint import Run
 from .config import Config, Objective, Train
+from .config import Model as ModelSettings
 from .config import of_text as config_of_text
 from .config import save_text as config_text
 from .distributions import Normal
@@ -45,6 +46,7 @@ from .views import NAMES
 
 EXPLODED = 1e4  # the terms are of order 1 per pixel value; nothing healthy comes near
 WATCHED = 200  # validation pictures measured during training
+SAMPLE = 256  # training pictures by which the latents are fitted to their priors
 ORDER, OTHER = 3, 4  # streams of random numbers, beside the two of `views`: order, another photograph of the piece
 UNTOLD = 0.2  # share of pictures whose class a conditional model is not told: so it learns to do without
 
@@ -113,7 +115,8 @@ def train(
     own = OPTIMIZERS[settings.optimizer](model, settings.learning_rate, settings.weight_decay)
     stepper, optimizer = fabric.setup(model, own)
     plan = Plan(len(material.images), settings, fabric.global_rank, fabric.world_size)
-    state = State(run, config, f"{dataset.digest()}, {len(material.images)} readable", plan, model, own, start)
+    known = f"{dataset.digest()}, {len(material.images)} readable"
+    state = State(run, config, known, plan, model, own, start, _sample(material, config.model))
     if resume:
         tell(state.restore())
     plan.start = state.step
@@ -282,8 +285,10 @@ class State:
         model: VAE,
         optimizer: torch.optim.Optimizer,
         start: Run | None,
+        sample: Tensor,
     ):
         self.run, self.config, self.model, self.optimizer = run, config, model, optimizer
+        self.sample = sample  # of the training pictures
         self.step = 0
         self.average = checkpoint.weights_of(model)
         # Where and by how many workers the views are made changes nothing; all else must be as it was.
@@ -308,15 +313,17 @@ class State:
                 self.average[name].copy_(value)
 
     def averaged(self) -> Run:
-        """The averaged model, in evaluation mode."""
+        """The averaged model, its halves as wide as their priors, in evaluation mode."""
         model = VAE(self.config.model.model_copy(update={"pretrained": False}))
         model.load_state_dict(self.average)
         device = next(self.model.parameters()).device
-        return Run(self.run, self.config, model.to(device, memory_format=torch.channels_last).eval(), fingerprint="")
+        model = model.to(device, memory_format=torch.channels_last).eval()
+        model.fit_to_prior(self.sample.to(device))
+        return Run(self.run, self.config, model, fingerprint="")
 
     def save(self) -> None:
         """Write the averaged model, then all that resuming needs, each file atomically."""
-        checkpoint.save(self.run, self.config, self.average)
+        checkpoint.save(self.run, self.config, self.averaged().model.state_dict())
         tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()}
         tensors |= {f"average.{k}": v for k, v in self.average.items()}
         for number, values in self.optimizer.state_dict()["state"].items():
@@ -546,6 +553,13 @@ def _material(
         chosen = training.images[:: math.ceil(len(training.images) / WATCHED)]
     clusters, pieces = [item.cluster for item in training.items], [item.item_id for item in training.items]
     return Material(training.images, clusters, pieces, chosen)
+
+
+def _sample(material: Material, model: ModelSettings) -> Tensor:
+    """Training pictures to fit the halves of the latent space by, (at most SAMPLE, C, S, S)."""
+    chosen = material.images[:: math.ceil(len(material.images) / SAMPLE)]
+    clean = chosen if material.as_they_are else shrunk(chosen, model.image_size)
+    return to_tensor(clean, channels=model.channels)
 
 
 def _with_classes(config: Config, material: Material) -> Config:

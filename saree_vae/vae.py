@@ -7,7 +7,7 @@ networks, and whether lower latents (`levels`) or a class take part.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -144,6 +144,11 @@ class VAE(nn.Module):
             self.log_scale = nn.Parameter(log_scale)
         else:
             self.register_buffer("log_scale", log_scale)
+        self.register_buffer("spread", torch.ones(2))  # of motif and colour, by which `fit_to_prior` divides them
+
+    def load_state_dict(self, state: Mapping[str, Tensor], *rest, **named) -> NamedTuple:
+        """As ever; weights from before there was a `spread` have none."""
+        return super().load_state_dict({"spread": torch.ones(2)} | dict(state), *rest, **named)
 
     @property
     def latent_dim(self) -> int:
@@ -163,6 +168,21 @@ class VAE(nn.Module):
                 part.mean.copy_(mean)
             bias = self.decoder.last.bias.view(-1, *mean.shape[1:])
             bias[: len(mean)] = torch.logit(mean, eps=1e-3)
+
+    @torch.no_grad()
+    def fit_to_prior(self, x: Tensor) -> None:
+        """Divide each half by the number that leaves its KL to N(0, I) least on pictures (B, C, S, S).
+
+        That is the root of the mean of mu^2 + sigma^2. The decoder multiplies by it again, so what is drawn stays the
+        same, and so do cosines; only the price of z falls. For a contrast on cosines lets means grow as they like.
+        Other posteriors than "gaussian", and priors that are learned, are left as they are.
+        """
+        if (self.cfg.posterior, self.cfg.prior) != ("gaussian", "normal"):
+            return
+        found = [self.posterior(self.look(part, detail=False)) for part in x.split(64)]
+        for number, (name, _) in enumerate(self.halves):
+            squares = torch.cat([q[name].mu.square() + q[name].sigma.square() for q in found])
+            self.spread[number] *= squares.mean().sqrt()
 
     def observed(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Pictures as the likelihood looks at them: drawn anew, each value a 0 or 1, if `cfg.binary`."""
@@ -220,7 +240,11 @@ class VAE(nn.Module):
     def posterior(self, seen: Seen) -> dict[str, Posterior]:
         """q(z|x) of each half."""
         found = {"motif": self._motif_posterior(seen.motif, seen.classes)}
-        return found | ({"colour": self.colour_posterior(seen.colour)} if self.cfg.colour_dim else {})
+        found |= {"colour": self.colour_posterior(seen.colour)} if self.cfg.colour_dim else {}
+        if self.cfg.posterior != "gaussian":
+            return found
+        parts = zip(found.items(), self.spread, strict=False)
+        return {name: Normal(q.mu / spread, q.sigma / spread) for (name, q), spread in parts}
 
     def prior(self) -> dict[str, Prior]:
         """p(z) of each half."""
@@ -397,6 +421,7 @@ class VAE(nn.Module):
     def _draw(
         self, motif: Tensor, colour: Tensor, detail: Sequence[Tensor], noise: Noise, classes: Tensor | None
     ) -> Drawn:
+        motif, colour = motif * self.spread[0], colour * self.spread[1]
         if classes is not None:
             told = self.class_drawn(classes)
             motif = torch.cat([motif, _spread(told, motif).expand(-1, -1, *motif.shape[2:])], 1)

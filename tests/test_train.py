@@ -16,7 +16,7 @@ import torch
 from conftest import paint
 
 from saree_vae import checkpoint, config, data, train
-from saree_vae.encoding import shrunk, to_tensor
+from saree_vae.encoding import encode, shrunk, to_tensor
 from saree_vae.errors import SareeError
 from saree_vae.vae import VAE
 
@@ -75,6 +75,20 @@ def test_an_interrupted_run_resumes_to_the_result_of_an_uninterrupted_one(cloth,
         torch.testing.assert_close(value, plain[name], rtol=1e-4, atol=1e-5)
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert [row["epoch"] for row in rows] == [1, 2]
+
+
+def test_a_run_is_saved_with_its_latents_as_wide_as_their_prior(cloth, tiny_run, tmp_path):
+    def width(folder, half: str) -> float:
+        run = checkpoint.load(folder)
+        seen = encode(run, data.load(data.read_data(cloth).of("train"), run.read_size).images)
+        rows = slice(0, seen.motif_dim) if half == "motif" else slice(seen.motif_dim, None)
+        return float((seen.mu[:, rows] ** 2 + seen.sigma[:, rows] ** 2).mean())
+
+    further = fit(cloth, tmp_path / "further", "train.epochs=1", start=checkpoint.load(tiny_run))
+    for folder in (tiny_run, further):
+        assert width(folder, "motif") == pytest.approx(1, abs=1e-3)
+        assert width(folder, "colour") == pytest.approx(1, abs=1e-3)
+    assert 1 not in weights(tiny_run)["spread"].tolist()
 
 
 def test_a_finished_run_resumes_to_itself(cloth, tiny_run, tmp_path):

@@ -41,6 +41,43 @@ def test_every_image_size_goes_in_and_comes_out(size):
     assert image.max() <= 1
 
 
+@pytest.mark.parametrize("encoder", ["conv", "mlp"])
+def test_fitted_to_its_prior_it_draws_and_searches_the_same_for_less(encoder):
+    vae, x = model(encoder=encoder), pictures(20)
+    with torch.no_grad():
+        for layer in (vae.motif_encoder, vae.colour_encoder):  # means grown long
+            list(layer.modules())[-1].weight.mul_(100)
+        before, noise = vae.sampled(vae.look(x)), vae.noise(20, torch.Generator().manual_seed(0))
+        long, drawn = vae.encode(x), vae.sampled(vae.look(x), noise)
+        vae.fit_to_prior(x)
+        after, fitted, same = vae.sampled(vae.look(x)), vae.encode(x), vae.sampled(vae.look(x), noise)
+    for half in (slice(0, 6), slice(6, 10)):
+        assert (fitted.mu[:, half].square() + fitted.sigma[:, half].square()).mean() == pytest.approx(1, rel=1e-4)
+        ratio = long.mu[:, half] / fitted.mu[:, half]
+        torch.testing.assert_close(ratio, ratio[:1, :1].expand_as(ratio), rtol=1e-3, atol=0)  # so cosines are the same
+    torch.testing.assert_close(after.likelihood.mean, before.likelihood.mean, atol=1e-5, rtol=0)
+    torch.testing.assert_close(same.likelihood.mean, drawn.likelihood.mean, atol=1e-5, rtol=0)
+    assert all(after.kl[name].sum(1).mean() < 0.8 * kl.sum(1).mean() for name, kl in before.kl.items())
+    spread = vae.spread.clone()
+    vae.fit_to_prior(x)
+    torch.testing.assert_close(vae.spread, spread)  # it is fitted already
+
+
+@pytest.mark.parametrize("other", [{"prior": "mixture"}, {"posterior": "iaf"}, {"posterior": "vq"}])
+def test_what_has_no_such_fit_is_left_as_it_is(other):
+    vae = model(**other)
+    with torch.no_grad():
+        vae.fit_to_prior(pictures())
+    assert vae.spread.tolist() == [1, 1]
+
+
+def test_weights_from_before_there_was_a_spread_are_taken():
+    vae, older = model(), model().state_dict()
+    del older["spread"]
+    vae.load_state_dict(older)
+    assert vae.spread.tolist() == [1, 1]
+
+
 @pytest.mark.parametrize("likelihood", ["gaussian", "gaussian_pixel", "laplace", "bernoulli", "discretised_logistic"])
 @pytest.mark.parametrize("sigma", ["analytic", "learned"])
 def test_every_likelihood_learns(likelihood, sigma):
