@@ -32,7 +32,7 @@ from .showing import (
 )
 from .web import serve
 
-FURTHER = 10  # epochs of a model that was trained before
+FURTHER = 15  # epochs of a model that was trained before
 
 # Everything heavy is imported inside the commands: `--help` must answer at once.
 app = typer.Typer(
