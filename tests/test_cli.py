@@ -72,7 +72,7 @@ def test_render_check_train_encode_in_a_row(tmp_path):
     saree("train", *further, "--set", "train.learning_rate=1e-4")
     settings = [(tmp_path / name / "config.yaml").read_text() for name in ("run", "further")]
     assert settings[1] == settings[0].replace("learning_rate: 0.0015", "learning_rate: 0.0001").replace(
-        "epochs: 1\n", "epochs: 10\n"
+        "epochs: 1\n", f"epochs: {cli.FURTHER}\n"
     )
     saree("encode", tmp_path / "further", "--data", tmp_path / "d", "--out", tmp_path / "latents.npz")
     assert len(Latents.load(tmp_path / "latents.npz")) == 24

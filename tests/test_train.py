@@ -48,7 +48,7 @@ def test_training_learns(cloth, tmp_path, optimizer):
     fit(cloth, tmp_path / "run", "train.epochs=12", "train.pictures_every=12", f"train.optimizer={optimizer}")
     rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert rows[-1]["contrast_motif"] < rows[0]["contrast_motif"] - 0.1
-    assert rows[-1]["reconstruct"] < rows[0]["reconstruct"] - 0.05
+    assert rows[-1]["reconstruct"] < rows[0]["reconstruct"] - 0.03
 
 
 def test_the_same_seed_trains_the_same_model_and_another_does_not(cloth, tiny_run, tmp_path):
