@@ -30,7 +30,6 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 from . import checkpoint, data, images, metrics, sheets, views
 from .checkpoint import Run
 from .config import Config, Objective, Train
-from .config import Model as ModelSettings
 from .config import of_text as config_of_text
 from .config import save_text as config_text
 from .distributions import Normal
@@ -46,7 +45,7 @@ from .views import NAMES
 
 EXPLODED = 1e4  # the terms are of order 1 per pixel value; nothing healthy comes near
 WATCHED = 200  # validation pictures measured during training
-SAMPLE = 256  # training pictures by which the latents are fitted to their priors
+SAMPLE = 64  # training pictures by which the latents are fitted to their priors
 ORDER, OTHER = 3, 4  # streams of random numbers, beside the two of `views`: order, another photograph of the piece
 UNTOLD = 0.2  # share of pictures whose class a conditional model is not told: so it learns to do without
 
@@ -116,7 +115,7 @@ def train(
     stepper, optimizer = fabric.setup(model, own)
     plan = Plan(len(material.images), settings, fabric.global_rank, fabric.world_size)
     known = f"{dataset.digest()}, {len(material.images)} readable"
-    state = State(run, config, known, plan, model, own, start, _sample(material, config.model))
+    state = State(run, config, known, plan, model, own, start, _sample(material, config))
     if resume:
         tell(state.restore())
     plan.start = state.step
@@ -555,11 +554,11 @@ def _material(
     return Material(training.images, clusters, pieces, chosen)
 
 
-def _sample(material: Material, model: ModelSettings) -> Tensor:
+def _sample(material: Material, config: Config) -> Tensor:
     """Training pictures to fit the halves of the latent space by, (at most SAMPLE, C, S, S)."""
     chosen = material.images[:: math.ceil(len(material.images) / SAMPLE)]
-    clean = chosen if material.as_they_are else shrunk(chosen, model.image_size)
-    return to_tensor(clean, channels=model.channels)
+    clean = chosen if material.as_they_are else shrunk(chosen, config.model.image_size)
+    return to_tensor(clean, channels=config.model.channels)
 
 
 def _with_classes(config: Config, material: Material) -> Config:

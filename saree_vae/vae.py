@@ -379,7 +379,7 @@ class VAE(nn.Module):
         """q of the motif half; search knows no class, so contrast is taught without."""
         known = self._classes(classes, len(raw))
         if known is not None:
-            raw = raw + _spread(self.class_seen(known), raw)
+            raw = raw + _beside(self.class_seen(known), raw)
         return self.motif_posterior(raw)
 
     @torch.no_grad()
@@ -424,7 +424,7 @@ class VAE(nn.Module):
         motif, colour = motif * self.spread[0], colour * self.spread[1]
         if classes is not None:
             told = self.class_drawn(classes)
-            motif = torch.cat([motif, _spread(told, motif).expand(-1, -1, *motif.shape[2:])], 1)
+            motif = torch.cat([motif, _beside(told, motif).expand(-1, -1, *motif.shape[2:])], 1)
         lower = [noise[_level(i)] for i in range(self.cfg.levels - 1)] if noise else []
         return self.decoder(motif, colour, detail, lower)
 
@@ -497,7 +497,7 @@ def _decoder(cfg: config.Model, detail: nn.Module | None) -> nn.Module:
     return kind(cfg, motif, LIKELIHOODS[cfg.likelihood].extra(cfg.channels), detail.channels if detail else ())
 
 
-def _spread(numbers: Tensor, like: Tensor) -> Tensor:
+def _beside(numbers: Tensor, like: Tensor) -> Tensor:
     """(B, D) as (B, D, 1, 1) where `like` is a map."""
     return numbers.view(*numbers.shape, *[1] * (like.ndim - 2))
 

@@ -144,6 +144,7 @@ def _run(recipe: A.Compose, image: np.ndarray, streams: tuple[np.random.Generato
 
 @cache
 def _crop(size: int) -> A.Compose:
+    """Nearly the whole picture: search looks at whole ones."""
     crop = A.RandomResizedCrop((size, size), scale=(0.7, 1.0), ratio=(0.9, 1.11), interpolation=cv2.INTER_AREA)
     return A.Compose([crop, A.HorizontalFlip(p=0.5)])
 
