@@ -91,13 +91,13 @@ def training_bar() -> Iterator[tuple[Callable[[int, int], None], Callable, Calla
         def watch(at) -> None:
             if at.row:
                 progress.print(epoch_line(at.row))
-            rate = {} if at.row else {"rate": at.images_per_s}
+            rate = at.row["images_per_s"] if at.row else at.images_per_s
             progress.update(
                 row,
                 description="trained" if at.step == at.steps else f"epoch {at.epoch + 1}",
                 completed=at.step,
                 total=at.steps,
-                **rate,
+                rate=rate,
             )
 
         yield opening, watch, progress.print
