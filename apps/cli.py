@@ -32,7 +32,7 @@ from .showing import (
 )
 from .web import serve
 
-FURTHER = 15  # epochs of a model that was trained before
+FURTHER, SEEN = 15, 9_000  # epochs of a model that was trained before, more where its pictures are fewer than 600
 
 # Everything heavy is imported inside the commands: `--help` must answer at once.
 app = typer.Typer(
@@ -132,7 +132,7 @@ def train(
         typer.Option(
             "--from",
             metavar="RUN",
-            help=f"Train this run's model (or loom) further: its settings, {FURTHER} epochs.",
+            help=f"Train this run's model (or loom) further: its settings, {FURTHER} epochs, more on few pictures.",
         ),
     ] = None,
     settings: Annotated[
@@ -146,8 +146,9 @@ def train(
     Labels are not used, unless you ask for it: --set objective.labels=true draws pictures of one cluster together,
     and --set objective.items=true photographs of one item.
 
-    With --from a model that was trained before learns on, here on your pictures, for which fewer epochs are enough;
-    --config or --set say otherwise. --from loom is the model in the box, which has learnt from drawn sarees.
+    With --from a model that was trained before learns on, here on your pictures, for which fewer epochs are enough
+    (up to 60, in smaller batches, where there are fewer than 600); --config or --set say otherwise. --from loom is the
+    model in the box, which has learnt from drawn sarees.
 
     Several processes: torchrun --standalone --nproc_per_node=2 -m apps.cli train ...
     """
@@ -157,11 +158,13 @@ def train(
     from saree_vae.train import train as learn
 
     first, said = checkpoint.load(start, "cpu") if start else None, settings or []
-    if start and not config:
-        config, said = str(checkpoint.folder_of(start) / "config.yaml"), [f"train.epochs={FURTHER}", *said]
-    resolved = configs.load(config or "textiles", said)
+    named = config or (checkpoint.folder_of(start) / "config.yaml" if start else "textiles")
+    resolved = configs.load(named, said)
     with bar("looking") as step:
         dataset = read_data(data, seed=resolved.train.seed, strict=strict, progress=step)
+    if start and not config:
+        suited = configs.suited(resolved.train, len(dataset.of("train")), seen=SEEN, fewest=FURTHER)
+        resolved = configs.load(named, [*suited, *said])
     with training_bar() as (opening, watch, tell):
         told = {"opening": opening, "watch": watch, "tell": tell}
         run = learn(resolved, dataset, out, start=first, resume=resume, strict=strict, **told)
@@ -229,7 +232,12 @@ def search(
     pictures: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="One picture, or several of one piece.")],
     k: Annotated[int, typer.Option("-k", help="How many to find.", min=1)] = 10,
     motif: Annotated[float, typer.Option(help="Weight of the motif half.", min=0)] = 1.0,
-    colour: Annotated[float, typer.Option(help="Weight of the colour half.", min=0)] = 1.0,
+    colour: Annotated[
+        float | None, typer.Option(help="Weight of the colour half; if not said 1, with --kin 0.3.", min=0)
+    ] = None,
+    kin: Annotated[
+        bool, typer.Option("--kin", help="All of its kind: likeness passes on from piece to piece of the catalogue.")
+    ] = False,
     where: Annotated[
         str | None,
         typer.Option(
@@ -250,10 +258,16 @@ def search(
 
     Same design in any colours: --colour 0. Same colours in any design: --motif 0. In a catalogue made with --regions
     parts are compared, and the boxes tell which part matched which.
+
+    With --kin more pieces of the query's craft come up, and first not always what looks most like the picture: for the
+    very piece leave it out. Scores then say how the hits stand to each other.
     """
     from saree_vae import indexing
+    from saree_vae.kin import WEIGHTS
     from saree_vae.where import parse
 
+    if colour is None:
+        colour = WEIGHTS["colour"] if kin else 1.0
     wanted = parse(where) if where else None
     asks = wanted is not None and wanted.asks
     if head and not asks:
@@ -265,7 +279,7 @@ def search(
             thought = {key: cluster for key, (cluster, _) in predicted.items()}
             wanted = wanted.answered(knowledge.labels_with([*opened.info()["clusters"], *thought.values()]), thought)
         query, boxes = indexing.embed(run, pictures, opened.crops)
-        hits = opened.search_one(query, boxes, k, motif=motif, colour=colour, where=wanted)
+        hits = opened.search_one(query, boxes, k, motif=motif, colour=colour, kin=kin, where=wanted)
         if sheet:
             from saree_vae import images, sheets
 
@@ -274,7 +288,9 @@ def search(
             tiles = [
                 sheets.Tile(images.thumbnail(images.read_image(p, min_side=256)), p.name, box=box) for p in pictures
             ]
-            title = f"motif {motif:g} · colour {colour:g}" + (f" · {where}" if where else "")
+            title = " · ".join(
+                [f"motif {motif:g}", f"colour {colour:g}", *(["by kin"] if kin else []), *([where] if where else [])]
+            )
             sheets.save(sheets.search_sheet(tiles, hits, opened.thumbnail, title=title), sheet)
     if as_json:
         told = [asdict(hit) | predicted_of(hit.key, predicted) for hit in hits]

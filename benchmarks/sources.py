@@ -1,6 +1,6 @@
 """A source never seen: its pictures left out of training, then asked among labelled pictures of all other sources.
 
-    PYTHONPATH=. python benchmarks/sources.py --data textiles/manifest.csv --epochs 6 --prefix batik --work sources_work
+    PYTHONPATH=. python benchmarks/sources.py --data textiles/manifest.csv --from loom --epochs 3 --prefix batik
 
 One model for each of the largest sources of clusters whose names begin with the prefix; the queries are that source's
 test pictures of such clusters, the gallery is train and val of the others. LBP and the colour histogram are asked the
@@ -22,7 +22,9 @@ from saree_vae.checkpoint import Run
 from saree_vae.encoding import encode, shrunk
 from saree_vae.errors import SareeError
 from saree_vae.evaluate import Describe
+from saree_vae.kin import WEIGHTS, kinship, weighted
 
+KIN = "motif and colour, by kin"
 FIGURES = ("R@1", "mAP@R")
 
 
@@ -36,6 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     }
     report = {
         "epochs": rows[0]["epochs"],
+        "start": options.start,
         "seed": options.seed,
         "prefix": options.prefix,
         "rows": rows,
@@ -79,7 +82,12 @@ def one(source: str, options: argparse.Namespace, dataset: data.DataSet) -> dict
     labels = [item.cluster for item in asking.items], [item.cluster for item in stored.items]
     figures, kept = {}, 0
     for name, describe in described(run).items():
-        found = metrics.retrieval(describe(queries), labels[0], describe(gallery), labels[1], ks=(1,))
+        asked, among = describe(queries), describe(gallery)
+        if name == KIN:
+            scores = np.stack([kinship(query[None], among) for query in asked])
+            found = metrics.retrieval_by_scores(scores, *labels, ks=(1,))
+        else:
+            found = metrics.retrieval(asked, labels[0], among, labels[1], ks=(1,))
         if not found.kept.any():
             raise SareeError(f"{source}: no other source has any of its clusters")
         figures[name] = dict(zip(FIGURES, map(float, (found.recall[1].mean(), found.map_at_r.mean())), strict=True))
@@ -93,6 +101,7 @@ def described(run: Run) -> dict[str, Describe]:
     return {
         "motif and colour": lambda pictures: encode(run, pictures).embedding() * np.float32(np.sqrt(0.5)),
         "motif": lambda pictures: encode(run, pictures).embedding()[:, :half],
+        KIN: lambda pictures: weighted(encode(run, pictures).embedding(), half, **WEIGHTS),
         "LBP": baselines.lbp,
         "colour histogram": baselines.colour_histogram,
     }
@@ -101,7 +110,8 @@ def described(run: Run) -> dict[str, Describe]:
 def markdown(report: dict) -> str:
     """What the figures were made with, and the table; the mean counts every source alike."""
     names = list(report["mean"])
-    about = f"Seed {report['seed']}, {report['epochs']} epochs; R@1 / mAP@R of clusters {report['prefix']}*."
+    start = f" after {report['start']}" if report.get("start") else ""
+    about = f"Seed {report['seed']}, {report['epochs']} epochs{start}; R@1 / mAP@R of clusters {report['prefix']}*."
     whole = {"source": "mean", "queries": sum(row["queries"] for row in report["rows"]), "figures": report["mean"]}
     rows = [
         [

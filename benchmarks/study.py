@@ -17,12 +17,13 @@ from saree_vae.files import atomic_write
 
 
 def parser(about: str, work: str = "") -> argparse.ArgumentParser:
-    """--data and --json; with `work`, the folder of the runs it trains, also --config, --epochs and --work."""
+    """--data and --json; with `work`, the folder of the runs it trains, also --config, --from, --epochs and --work."""
     made = argparse.ArgumentParser(description=about.splitlines()[0])
     made.add_argument("--data", required=True, help="photographs with a test split")
     made.add_argument("--json", help="also write the figures here")
     if work:
         made.add_argument("--config", default="textiles")
+        made.add_argument("--from", dest="start", metavar="RUN", help="everything of ours begins with its weights")
         made.add_argument("--epochs", type=int, help="of everything that learns; as the config says, if not given")
         made.add_argument("--work", default=work, help="folder of what was trained, used again if it is there")
     return made
@@ -45,7 +46,8 @@ def trained(
         if progress.row:
             say(f"{folder}: epoch {progress.epoch}, {progress.row['images_per_s']:.0f} pictures a second")
 
-    train.train(settings, dataset, folder, resume=True, watch=watch, tell=say)
+    start = checkpoint.load(options.start, "cpu") if options.start else None
+    train.train(settings, dataset, folder, start=start, resume=True, watch=watch, tell=say)
     return checkpoint.load(folder, settings.train.device)
 
 

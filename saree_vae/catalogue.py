@@ -20,6 +20,7 @@ from .data import Item
 from .errors import SareeError
 from .files import atomic_write
 from .index import LatentIndex, read_stamp
+from .kin import NEAREST, kinship, weighted
 from .latents import PAIRS, match, unit
 from .where import ITEM_COLUMNS, Where, parse
 
@@ -60,6 +61,7 @@ class Entry:
 class Hit:
     """One item found: `score` orders hits, `motif` and `colour` are the cosines behind it, all in [-1, 1].
 
+    A score by kin is of `kin.kinship`, in [0, 1]: how hits stand to each other, not how like the query they are.
     box: the part of the item that matched; query_box: the part of the query that it matched.
     """
 
@@ -303,6 +305,7 @@ class Catalogue:
         motif: float = 1.0,
         colour: float = 1.0,
         pairs: int = PAIRS,
+        kin: bool = False,
         where: str | Where | None = None,
         exclude: Collection[str] = (),
     ) -> list[Hit]:
@@ -314,9 +317,14 @@ class Catalogue:
         Args:
             embeddings: (V, D), as in `search`; boxes: the V parts of the query's picture that they saw.
             pairs: how many; 1 lets the best pair decide.
+            kin: rank by `kin.kinship` instead, among the whole pictures of items that match `where`.
         """
         if len(boxes) != len(embeddings):
             raise SareeError(f"{len(embeddings)} query vectors need as many boxes, got {len(boxes)}")
+        if kin:
+            whole = [box == WHOLE for box in boxes]
+            seen = embeddings[np.flatnonzero(whole)] if any(whole) else embeddings
+            return self._kin(seen, k, (motif, colour), where, exclude)
         with self._reading() as database:
             loaded = self._current(database)
             queries = self._unit_halves(embeddings)
@@ -328,6 +336,33 @@ class Catalogue:
             rows = self._rows(database, [match.vector for match in matches])
         hits = [_hit(rows[m.vector], m.score, m.motif, m.colour, boxes[m.query]) for m in matches]
         return sorted(hits, key=_order)[:k]
+
+    def _kin(
+        self,
+        embeddings: np.ndarray,
+        k: int,
+        weights: tuple[float, float],
+        where: str | Where | None,
+        exclude: Collection[str],
+    ) -> list[Hit]:
+        _require_some(k)
+        with self._reading() as database:
+            loaded, queries = self._current(database), self._unit_halves(embeddings)
+            items, first = np.unique(loaded.items, return_index=True)  # an item's whole picture is its first vector
+            wholes = loaded.ids[first[~np.isin(items, _items_of(database, exclude))]]
+            among = self._among(database, where)
+            wholes = wholes if among is None else np.intersect1d(wholes, among)
+            if not len(wholes):
+                return []
+            asked = {"motif": weights[0], "colour": weights[1], "among": wholes}
+            ids = np.unique(loaded.index.search(queries, min(NEAREST, len(wholes)), **asked)[1])
+            shares = loaded.index.shares(*weights)
+            rows = (weighted(part, self.motif_dim, *shares) for part in (queries, loaded.index.rows(ids)))
+            scores = kinship(*rows)
+            # Some more than k: among equal scores the key decides, and the keys are in the database.
+            best = np.argsort(-scores, kind="stable")[: 2 * k]
+            found = list(zip(scores[best].tolist(), ids[best].tolist(), strict=True))
+            return self._hits(database, loaded, queries[:1], [found], [WHOLE])[0][:k]
 
     def _matches(
         self,
@@ -674,8 +709,7 @@ def _best_by_item(
 
     The n best vectors, each item's first kept, are its best items. Where they are fewer than k, n grows.
     """
-    if k < 1:
-        raise SareeError(f"k is {k}; ask for at least 1 neighbour")
+    _require_some(k)
     total = len(loaded.ids) if among is None else len(among)
     fetch = k * loaded.per_item + (int(np.isin(loaded.items, excluded).sum()) if len(excluded) else 0)
     fetch = max(1, min(total, fetch))
@@ -691,6 +725,11 @@ def _best_by_item(
         if fetch < total and short:
             waiting, fetch = short + waiting, min(total, 4 * fetch)
     return answer
+
+
+def _require_some(k: int) -> None:
+    if k < 1:
+        raise SareeError(f"k is {k}; ask for at least 1 neighbour")
 
 
 def _first_of_each_item(

@@ -26,6 +26,7 @@ from .checkpoint import Run
 from .data import DataSet, Item
 from .encoding import encode, encode_items, redraw, shrunk, to_tensor
 from .errors import SareeError
+from .kin import WEIGHTS, kinship, weighted
 from .latents import Latents, match, unit
 
 TASKS = ("retrieval", "views", "items", "exchange", "leakage", "likelihood")
@@ -43,6 +44,7 @@ BOUNDED = 64 * 3 * 128 * 128  # pixel values of the pictures it is taken of, at 
 MIXTURE_VALUES = 2000 * 3 * 128 * 128  # pixel values that a mixture learns from, at most: 400 MB, half a minute
 SMALL = 3 * 32 * 32  # pixel values up to which a fully connected model is checked by annealing, half a minute
 ANNEALED_PICTURES, ANNEALED = 32, {"chains": 8, "steps": 200}  # on MNIST within half a nat of a bound of 5,000 draws
+BY_KIN = 1000  # pictures that ask for their kin, at most: a minute or two
 SSIM_SIDE = 11  # pixels of the window of SSIM: smaller pictures have none
 FEW = 10  # fewer values than this get no interval: a bootstrap of five equal ones would claim certainty
 BATCH = 64
@@ -139,13 +141,22 @@ def _retrieval(bench: _Bench) -> dict:
     first, score = metrics.nearest(embedding[kept], embedding[stored])
     hits = [items[stored[i]] for i in first]
     asked = [items[i] for i in kept]
+    table = [_row("", name, _recalls(f, bench.seed)) for name, f in found.items()]
+    some = np.random.default_rng(bench.seed).permutation(kept)[:BY_KIN]
+    labels = [items[i].cluster for i in some], labels[1]
+    for name, kin in bench.by_kin(some, stored).items():
+        by_kin = _recalls(metrics.retrieval_by_scores(kin, *labels, ks=KS), bench.seed)
+        table.append(_row("", f"{name}, by kin", by_kin, ours=name in OURS))
     return {
         "about": "Each test picture looks for pictures of its own cluster among train and val.",
         "queries": len(kept),
         "left_out": ours.left_out,
         "gallery": len(stored),
-        "rows": _best_marked([_row("", name, _recalls(f, bench.seed)) for name, f in found.items()]),
-        "notes": [f"{ours.left_out} test pictures have no cluster, or one that the gallery lacks; they do not ask."],
+        "rows": _best_marked(table),
+        "notes": [
+            f"{ours.left_out} test pictures have no cluster, or one that the gallery lacks; they do not ask.",
+            f"By kin: as `search --kin`, colour counts {WEIGHTS['colour']:g} of motif; at most {BY_KIN:,} queries.",
+        ],
         "by_cluster": _by([item.cluster for item in asked], ours, asked, hits, bench.seed),
         "by_source": _by([item.source or "unknown" for item in asked], ours, asked, hits, bench.seed),
         "failures": _failures(asked, hits, score),
@@ -528,6 +539,21 @@ class _Bench:
         for name, rows in _by_half(embedding, half).items():
             scores[name] = np.stack([match(rows[owner == query] @ rows.T, self.regions.starts) for query in queries])
         return scores
+
+    def by_kin(self, asking: Sequence[int], stored: Sequence[int]) -> dict[str, np.ndarray]:
+        """Kinship of stored pictures to those that ask, (Q, N), by our latents and, to compare, by LBP."""
+        _, rows = self.everything
+        half = self.run.config.model.motif_dim
+        ours = np.concatenate([rows["motif"], rows.get("colour", rows["motif"][:, :0])], 1)
+        weights = WEIGHTS if ours.shape[1] > half else {"motif": 1.0, "colour": 0.0}
+        found = {}
+        for name, embedding in {OURS[0]: weighted(ours, half, **weights), "LBP": rows["LBP"]}.items():
+            scores = []
+            for query in asking:
+                scores.append(kinship(embedding[[query]], embedding[stored]))
+                self.progress(f"finding kin by {name}", len(scores), len(asking))
+            found[name] = np.stack(scores)
+        return found
 
     def class_found(self, asking: np.ndarray, images: np.ndarray) -> dict:
         """How often drawn pictures find by motif the cluster of the test pictures `asking`; among train and val."""

@@ -55,6 +55,27 @@ def retrieval(
     return _retrieve(queries, right, gallery, found, ks, itself=None)
 
 
+def retrieval_by_scores(
+    scores: np.ndarray,
+    query_labels: Sequence[Hashable],
+    gallery_labels: Sequence[Hashable],
+    *,
+    ks: Sequence[int] = (1, 5, 10),
+) -> Retrieval:
+    """As `retrieval`, from scores (Q, N), however they were made; only equal ones are a tie.
+
+    Raises:
+        ValueError: shapes do not fit, or a score is not finite.
+    """
+    scores = np.asarray(scores)
+    if scores.shape != (len(query_labels), len(gallery_labels)) or not np.isfinite(scores).all():
+        expected = (len(query_labels), len(gallery_labels))
+        raise ValueError(f"scores are {scores.shape}, or not finite; expected {expected}")
+    right, found = _codes(query_labels, gallery_labels)
+    kept = _can_find(right, found, None)
+    return _figures([(0, scores[kept], np.zeros(kept.sum()))], kept, right, found, ks, None)
+
+
 def same_item(
     embeddings: np.ndarray,
     items: Sequence[Hashable],

@@ -117,6 +117,7 @@ def find(
     *,
     slant: float = SLANT,
     differ: bool = False,
+    kin: bool = False,
     where: str | Where | None = None,
     exclude: Collection[str] = (),
 ) -> list[Hit]:
@@ -126,11 +127,13 @@ def find(
         slant: 0 compares the design alone, 1 the colours alone.
         differ: of the candidates leave out the half that is most alike in what counts less: the same design in *other*
             colours, or the other way about.
+        kin: rank by kinship (`kin.kinship`).
     """
     weights = {"motif": 1 - slant, "colour": slant} if catalogue.colour_dim else {"motif": 1.0, "colour": 0.0}
     exclude = {*exclude, *query.keys}
     count = WIDER * k if differ else k
-    hits = catalogue.search_one(query.embeddings, query.boxes, count, where=where, exclude=exclude, **weights)
+    asked = {"where": where, "exclude": exclude, "kin": kin, **weights}
+    hits = catalogue.search_one(query.embeddings, query.boxes, count, **asked)
     if differ and hits:
         other = np.array([hit.colour if slant <= SLANT else hit.motif for hit in hits])
         hits = [hit for hit, alike in zip(hits, other, strict=True) if alike <= np.median(other)]

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from saree_vae.catalogue import FORMAT, WHOLE, Catalogue, Entry
 from saree_vae.errors import SareeError
 from saree_vae.index import read_stamp
+from saree_vae.kin import kinship, weighted
 from saree_vae.latents import unit
 
 MOTIF, COLOUR = 4, 3
@@ -168,7 +169,7 @@ def test_info_counts_and_names_the_model(folder):
 def test_an_empty_catalogue_answers_with_nothing(tmp_path):
     with Catalogue.create(tmp_path / "cat", **MODEL) as catalogue:
         assert catalogue.search(entry(0).mu, 3) == [[]]
-        assert catalogue.search_one(entry(0).mu) == []
+        assert catalogue.search_one(entry(0).mu) == catalogue.search_one(entry(0).mu, kin=True) == []
         assert catalogue.keys() == {}
         assert catalogue.latents()[1].shape == (0, MOTIF + COLOUR)
         assert catalogue.add([]) == 0
@@ -226,6 +227,25 @@ def test_an_items_score_is_that_of_its_best_pairs_of_vectors(
         assert all(hit.query_box == WHOLE for hit in row)
         assert all((hit.motif, hit.colour) <= (1.001, 1.001) for hit in row)
         assert [hit.score for hit in row] == sorted((hit.score for hit in row), reverse=True), vector
+
+
+def test_kin_are_ranked_by_whole_pictures_among_what_matches(folder):
+    with Catalogue.open(folder) as catalogue:
+        catalogue.add([entry(20, vectors=3, cluster="ikat")])
+        query = entry(3).mu
+        stored, mu, _ = catalogue.latents()
+        rows = [weighted(catalogue._unit_halves(part), MOTIF, 1.0, 0.3) for part in (query, mu)]
+        expected = dict(zip(stored, kinship(*rows).tolist(), strict=True))
+        hits = catalogue.search_one(query, k=99, kin=True, colour=0.3)
+        assert {hit.key: hit.score for hit in hits} == pytest.approx(expected, abs=1e-5)
+        assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
+        assert (hits[0].key, hits[0].motif, hits[0].box) == ("003.jpg", pytest.approx(1), WHOLE)
+        assert keys(catalogue.search_one(query, k=2, kin=True, colour=0.3)) == keys(hits)[:2]
+        some = keys(catalogue.search_one(query, k=99, kin=True, where="cluster == 'ikat'", exclude=["003.jpg"]))
+        assert sorted(some) == sorted(set(catalogue.matching("cluster == 'ikat'")) - {"003.jpg"})
+        assert catalogue.search_one(query, kin=True, where="cluster == 'nobody'") == []
+        with pytest.raises(SareeError, match="k is 0"):
+            catalogue.search_one(query, k=0, kin=True)
 
 
 def test_k_larger_than_the_catalogue_gives_every_item_once(folder):

@@ -127,7 +127,9 @@ def test_a_real_model_is_measured_on_every_task_and_the_result_is_json(run, pain
         names = {row["name"] for row in results["tasks"][task]["rows"]}
         simple = {"colour histogram", "LBP", "colour histogram and LBP", "PCA of pixels"}
         ours = {"motif and colour", "motif", "colour"}
-        assert names == ours | simple | ({f"{name}, by regions" for name in ours} if task == "items" else set())
+        more = {"items": {f"{name}, by regions" for name in ours}}
+        more["retrieval"] = {"motif and colour, by kin", "LBP, by kin"}
+        assert names == ours | simple | more.get(task, set())
     figures = [f for task in results["tasks"].values() for row in task["rows"] for f in row["figures"].values()]
     assert all(f["low"] is None or f["low"] <= f["value"] <= f["high"] for f in figures)
     assert all(0 < done <= total for _, done, total in moves)
@@ -208,6 +210,27 @@ def test_only_test_pictures_ask_and_train_and_val_pictures_answer(monkeypatch, t
     assert (task["queries"], task["left_out"], task["gallery"]) == (2, 2, 2)
     assert row(task, "motif")["R@1"]["value"] == 1  # the gallery is all of their class
     assert row(task, "motif")["R@1"]["low"] is None  # two queries tell no interval
+
+
+def test_kin_are_found_among_the_same_pictures_with_less_colour(monkeypatch, tmp_path):
+    """Two crafts side by side along their designs, as in test_kin, each in two colours by turns."""
+    count = 40
+    along = np.linspace(0, np.pi / 2, count)
+    arcs = [np.stack([np.cos(along), np.sin(along), np.full(count, side)], 1) for side in (-0.25, 0.25)]
+    drawn, pictures = {}, []
+    for craft, arc in zip(("dots", "checks"), arcs, strict=True):
+        for n, motif in enumerate(arc):
+            picture = painted(craft, len(pictures))
+            pictures.append((picture, craft, "", "test" if n == 0 else "train"))
+            colour = np.eye(2)[n % 2]
+            drawn[images.square(np.asarray(picture), SIZE).tobytes()] = np.concatenate([motif, colour])
+    use_encoder(monkeypatch, lambda picture: drawn.get(picture.tobytes(), np.ones(5)))
+    known = known_run(tmp_path, 3, 2)
+    task = evaluate.evaluate(known, make_set(tmp_path / "set", pictures), ("retrieval",))["tasks"]["retrieval"]
+    assert row(task, "motif and colour, by kin")["mAP@R"]["value"] > row(task, "motif and colour")["mAP@R"]["value"]
+    monkeypatch.setattr(evaluate, "BY_KIN", 1)
+    task = evaluate.evaluate(known, make_set(tmp_path / "again", pictures), ("retrieval",))["tasks"]["retrieval"]
+    assert row(task, "LBP, by kin")["R@1"]["n"] == 1 and row(task, "LBP")["R@1"]["n"] == 2
 
 
 def test_a_second_photograph_is_asked_for_by_test_pictures_only_and_by_item_prefix(monkeypatch, tmp_path):

@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 FLOORS = [
-    "errors files config images latents distributions metrics where",
+    "errors files config images latents distributions metrics where kin",
     "data views retouch regions loom networks codes posteriors priors objective optimizer index baselines sheets "
     "strangers",
     "vae palette",

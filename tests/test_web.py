@@ -21,6 +21,7 @@ from typer.testing import CliRunner
 from apps import cli
 from apps.knowledge import labels_with
 from apps.web import parts, search, serve, store
+from saree_vae.catalogue import Catalogue
 from saree_vae.errors import SareeError
 from saree_vae.query import Query
 
@@ -113,6 +114,23 @@ def test_a_preset_moves_the_slider_and_the_slider_leaves_the_preset(front):
     assert page.slider(key="slant").value == 0 and page.session_state.differ
     page.slider(key="slant").set_value(0.7).run()
     assert not page.session_state.differ and page.query_params["slant"] == "0.7"
+
+
+def test_all_of_its_kind_is_asked_by_kin_and_kept_in_the_link(front, monkeypatch):
+    asked = []
+    find = Catalogue.search_one
+
+    def watched(*args, kin: bool = False, **more):
+        asked.append(kin)
+        return find(*args, kin=kin, **more)
+
+    monkeypatch.setattr(Catalogue, "search_one", watched)
+    page = front("search", query={"like": KEY})
+    page.segmented_control(key="preset").set_value("All of its kind").run()
+    assert found(page) and (asked[0], asked[-1]) == (False, True)
+    assert page.slider(key="slant").value == 0.25 and page.query_params["kin"] == "1"
+    again = front("search", query={"like": KEY, "slant": "0.25", "kin": "1"})
+    assert again.segmented_control(key="preset").value == "All of its kind" and found(again) == found(page)
 
 
 def test_filters_by_the_catalogue_and_by_the_graph_hold(front):

@@ -33,8 +33,15 @@ from .store import Collection
 
 SHOWN = 24
 DRAWN_ON = 320  # pixels: the height of a picture to draw a box on
-BOTH, DESIGN, COLOURS = "Alike in both", "This design, in other colours", "These colours, in other designs"
-PRESETS = {BOTH: (SLANT, False), DESIGN: (0.0, True), COLOURS: (1.0, True)}  # slant; whether the rest must differ
+BOTH, KIND = "Alike in both", "All of its kind"
+DESIGN, COLOURS = "This design, in other colours", "These colours, in other designs"
+# Of each: slant; whether the rest must differ; whether likeness passes on from piece to piece (`kin.WEIGHTS`).
+PRESETS = {
+    BOTH: (SLANT, False, False),
+    KIND: (0.25, False, True),
+    DESIGN: (0.0, True, False),
+    COLOURS: (1.0, True, False),
+}
 STARTS = ("Picture", "Collection", "Colours")
 YARNS = ("#8e1b2f", "#d9a441", "#1f5f5b", "#f2e8d5", "#22294f")  # madder, turmeric, peacock, cotton, indigo
 FEW = 40  # values of a column that can be chosen from
@@ -73,10 +80,10 @@ def opener(piece: str, words: str, *, preset: str = BOTH, key: str = "") -> None
 
 
 def _start_from(piece: str, preset: str) -> None:
-    slant, differ = PRESETS[preset]
+    slant, differ, kin = PRESETS[preset]
     _only(piece)
     st.session_state.setdefault("where", "")  # a visitor may come from another page and find no filters yet
-    st.session_state.update(slant=slant, differ=differ, preset=preset, start=STARTS[1])
+    st.session_state.update(slant=slant, differ=differ, kin=kin, preset=preset, start=STARTS[1])
 
 
 # --- what is looked for ---
@@ -99,7 +106,9 @@ def _from_link(found: Collection) -> None:
             state[f"colour {number}"], state["how many"] = f"#{colour}", number + 1
     state.slant = _slant(asked.get("slant", ""))
     state.differ = asked.get("differ") == "1"
-    state.preset = next((name for name, how in PRESETS.items() if how == (state.slant, state.differ)), None)
+    state.kin = asked.get("kin") == "1"
+    how = state.slant, state.differ, state.kin
+    state.preset = next((name for name, preset in PRESETS.items() if preset == how), None)
     if any(key not in found.pieces for key in named["like"]):
         st.warning("Some pieces of this link are no longer in the catalogue.")
 
@@ -254,7 +263,7 @@ def _encoded(_found: Collection, mark: str, part: tuple | None, _picture: Pictur
 
 @st.fragment
 def _by_likeness(found: Collection) -> None:
-    slant, differ = _how()
+    slant, differ, kin = _how()
     where = _filters(found)
     _tray(found)
     with parts.told():
@@ -263,9 +272,9 @@ def _by_likeness(found: Collection) -> None:
             st.info("Bring a picture, or choose a piece of the collection to start from.", icon=":material/west:")
             return
         start = time.perf_counter()
-        hits = queries.find(found.catalogue, query, SHOWN, slant=slant, differ=differ, where=where)
+        hits = queries.find(found.catalogue, query, SHOWN, slant=slant, differ=differ, kin=kin, where=where)
         took = time.perf_counter() - start
-        _link(found, slant, differ)
+        _link(found, slant, differ, kin)
         if not hits:
             st.info("Nothing in this catalogue fits these filters. Take one away.", icon=":material/filter_alt_off:")
             return
@@ -273,8 +282,8 @@ def _by_likeness(found: Collection) -> None:
         _show_hits(found, hits, slant)
 
 
-def _how() -> tuple[float, bool]:
-    """How much colours count, and whether the rest must differ: by a preset or by the slider."""
+def _how() -> tuple[float, bool, bool]:
+    """How much colours count, whether the rest must differ, and whether kin is asked: by a preset or by the slider."""
     state = st.session_state
     choice = st.segmented_control(
         "Find", [*PRESETS], key="preset", label_visibility="collapsed", on_change=_preset, persist_state="session"
@@ -288,17 +297,17 @@ def _how() -> tuple[float, bool]:
         step=0.05,
         format=" ",
         help="On the left only the design counts, on the right only the colours.",
-        on_change=lambda: state.update(preset=None, differ=False),
+        on_change=lambda: state.update(preset=None, differ=False, kin=False),
     )
     with st.container(horizontal=True, horizontal_alignment="distribute"):
         st.caption("same design", width="content")
         st.caption("same colours", width="content")
-    return state.slant, PRESETS[choice][1] if choice else state.differ
+    return PRESETS[choice] if choice else (state.slant, state.differ, state.kin)
 
 
 def _preset() -> None:
     if st.session_state.preset:
-        st.session_state.slant, st.session_state.differ = PRESETS[st.session_state.preset]
+        st.session_state.slant, st.session_state.differ, st.session_state.kin = PRESETS[st.session_state.preset]
 
 
 def _filters(found: Collection):
@@ -369,7 +378,7 @@ def _show_hits(found: Collection, hits: Sequence[Hit], slant: float) -> None:
     predicted = store.named(found, found.version)
     cards = []
     for hit in hits:
-        surer = found.nearness.beyond(hit.score, slant)
+        surer = found.nearness.beyond((1 - slant) * hit.motif + slant * hit.colour, slant)
         words = "strong" if surer >= 0.5 else "fair" if surer >= 0.1 else "weak"
         thought = predicted.get(hit.key)
         lines = [f"design {max(0, hit.motif):.0%} · colours {max(0, hit.colour):.0%}", f"{words} match"]
@@ -495,13 +504,13 @@ def _zipped(found: Collection, hits: Sequence[Hit], table: bytes) -> bytes:
     return file.getvalue()
 
 
-def _link(found: Collection, slant: float, differ: bool) -> None:
+def _link(found: Collection, slant: float, differ: bool, kin: bool) -> None:
     """Put the search into the page's address."""
     state = st.session_state
     asked: dict[str, str | list[str]] = {"slant": f"{slant:g}"}
     asked |= {"like": state.liked} if state.liked else {}
     asked |= {"unlike": state.disliked} if state.disliked else {}
-    asked |= {"differ": "1"} if differ else {}
+    asked |= ({"differ": "1"} if differ else {}) | ({"kin": "1"} if kin else {})
     asked |= {"where": state.filtered} if state.filtered else {}
     mark, box = state.get("part") or ("", None)
     asked |= {"part": ",".join(f"{edge:g}" for edge in box)} if state.liked == [mark] else {}

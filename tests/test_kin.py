@@ -1,0 +1,70 @@
+"""Kinship: what a walk from piece to piece finds that the cosine to the query does not."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from saree_vae import kin
+from saree_vae.kin import kinship, weighted
+from saree_vae.latents import unit
+
+
+def arcs(count: int = 60) -> tuple[np.ndarray, np.ndarray]:
+    """Unit rows (2 * count, 3) on two arcs of a sphere that run side by side, and which arc each is on."""
+    along = np.linspace(0, np.pi / 2, count)
+    rows = [np.stack([np.cos(along), np.sin(along), np.full(count, height)], 1) for height in (-0.25, 0.25)]
+    return unit(np.concatenate(rows)), np.repeat([0, 1], count)
+
+
+def test_kin_are_found_along_the_pieces_between_where_cosines_stray():
+    rows, arc = arcs()
+    query, stored, own = rows[:1], rows[1:], arc[1:] == arc[0]
+    count = own.sum()
+    by_cosine = np.argsort(-(query @ stored.T)[0])[:count]
+    by_kin = np.argsort(-kinship(query, stored))[:count]
+    assert own[by_kin].all() and own[by_cosine].mean() < 0.8
+
+
+def test_kinship_is_what_a_walk_brings(monkeypatch):
+    monkeypatch.setattr(kin, "NEIGHBOURS", 3)
+    rows = unit(np.random.default_rng(0).normal(size=(12, 4)))
+    cosines = rows @ rows.T - 2 * np.eye(12)
+    weights = np.zeros((12, 12))
+    for row, near in enumerate(np.argsort(-cosines)[:, :3]):
+        weights[row, near] = np.maximum(cosines[row, near], 0) ** kin.POWER
+    weights = weights + weights.T
+    steps = weights / np.sqrt(np.outer(weights.sum(0), weights.sum(0)))
+    brought, start = np.zeros(12), np.eye(12)[0]
+    for _ in range(400):
+        brought = kin.PASSED_ON * steps @ brought + start
+    np.testing.assert_allclose(kinship(rows[:1], rows[1:]), brought[1:] / brought[1:].max(), atol=1e-5)
+
+
+def test_only_the_nearest_rows_take_part(monkeypatch):
+    rows, _ = arcs()
+    monkeypatch.setattr(kin, "NEAREST", 20)
+    found = kinship(rows[:1], rows[1:])
+    near = np.argsort(-(rows[:1] @ rows[1:].T)[0])[:20]
+    assert found.max() == 1 and set(np.flatnonzero(found)) <= set(near.tolist())
+
+
+def test_several_rows_of_one_query_all_begin():
+    rows, _ = arcs()
+    stored = np.delete(rows, [0, 119], axis=0)  # the query's rows are the start of one arc and the end of the other
+    best = np.argsort(-kinship(rows[[0, 119]], stored))[:10]
+    assert sorted(best < 59) == [False] * 5 + [True] * 5
+
+
+@pytest.mark.parametrize("stored", [np.zeros((0, 3)), np.zeros((4, 3)), np.ones((30, 3)), np.float32([[1, 0, 0]])])
+def test_few_equal_or_empty_rows_have_finite_kinship(stored):
+    found = kinship(np.float32([[1, 0, 0]]), stored.astype(np.float32))
+    assert found.shape == (len(stored),) and np.isfinite(found).all() and (found <= 1).all()
+
+
+def test_weighted_rows_have_the_mean_of_both_cosines():
+    rows = np.random.default_rng(1).normal(size=(5, 7)).astype(np.float32)
+    halves = unit(rows[:, :4]), unit(rows[:, 4:])
+    scaled = weighted(np.concatenate(halves, 1), 4, 1.0, 0.3)
+    motif, colour = (half @ half.T for half in halves)
+    np.testing.assert_allclose(scaled @ scaled.T, (motif + 0.3 * colour) / 1.3, atol=1e-6)
