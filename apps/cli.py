@@ -32,7 +32,7 @@ from .showing import (
 )
 from .web import serve
 
-FURTHER, SEEN = 15, 9_000  # epochs of a model that was trained before, more where its pictures are fewer than 600
+FURTHER = 15  # epochs of a model that was trained before
 
 # Everything heavy is imported inside the commands: `--help` must answer at once.
 app = typer.Typer(
@@ -132,7 +132,7 @@ def train(
         typer.Option(
             "--from",
             metavar="RUN",
-            help=f"Train this run's model (or loom) further: its settings, {FURTHER} epochs, more on few pictures.",
+            help=f"Train this run's model (or loom) further: its settings, {FURTHER} epochs.",
         ),
     ] = None,
     settings: Annotated[
@@ -146,9 +146,8 @@ def train(
     Labels are not used, unless you ask for it: --set objective.labels=true draws pictures of one cluster together,
     and --set objective.items=true photographs of one item.
 
-    With --from a model that was trained before learns on, here on your pictures, for which fewer epochs are enough
-    (up to 60, in smaller batches, where there are fewer than 600); --config or --set say otherwise. --from loom is the
-    model in the box, which has learnt from drawn sarees.
+    With --from a model that was trained before learns on, here on your pictures, for which fewer epochs are enough;
+    --config or --set say otherwise. --from loom is the model in the box, which has learnt from drawn sarees.
 
     Several processes: torchrun --standalone --nproc_per_node=2 -m apps.cli train ...
     """
@@ -158,13 +157,11 @@ def train(
     from saree_vae.train import train as learn
 
     first, said = checkpoint.load(start, "cpu") if start else None, settings or []
-    named = config or (checkpoint.folder_of(start) / "config.yaml" if start else "textiles")
-    resolved = configs.load(named, said)
+    if start and not config:
+        config, said = str(checkpoint.folder_of(start) / "config.yaml"), [f"train.epochs={FURTHER}", *said]
+    resolved = configs.load(config or "textiles", said)
     with bar("looking") as step:
         dataset = read_data(data, seed=resolved.train.seed, strict=strict, progress=step)
-    if start and not config:
-        suited = configs.suited(resolved.train, len(dataset.of("train")), seen=SEEN, fewest=FURTHER)
-        resolved = configs.load(named, [*suited, *said])
     with training_bar() as (opening, watch, tell):
         told = {"opening": opening, "watch": watch, "tell": tell}
         run = learn(resolved, dataset, out, start=first, resume=resume, strict=strict, **told)

@@ -13,7 +13,6 @@ from .errors import SareeError
 
 IMAGE_SIZES = tuple(range(64, 257, 32))
 MLP_SIZES = range(4, 129)  # fully connected networks take any of these; they grow with the square of it
-MOST_EPOCHS = 60  # of `suited`
 
 
 class Section(BaseModel):
@@ -220,15 +219,6 @@ def load(source: str | Path, overrides: list[str] | tuple[str, ...] = ()) -> Con
         return Config.model_validate(values)
     except ValidationError as error:
         raise SareeError(_explain(path.name, error)) from None
-
-
-def suited(settings: Train, pictures: int, *, seen: int, fewest: int) -> list[str]:
-    """Overrides for so many training pictures: about `seen` looks at them, in smaller batches where they are few.
-
-    Epochs are `fewest` to MOST_EPOCHS, and an epoch is four steps at least, for pictures enough.
-    """
-    epochs = min(max(round(seen / max(1, pictures)), fewest), MOST_EPOCHS)
-    return [f"train.epochs={epochs}", f"train.batch_size={min(settings.batch_size, max(8, pictures // 4))}"]
 
 
 def save_text(config: Config) -> str:

@@ -121,15 +121,3 @@ def test_a_resolved_config_reads_back_as_itself(tmp_path):
     file = tmp_path / "config.yaml"
     file.write_text(config.save_text(resolved))
     assert config.load(file) == resolved
-
-
-@pytest.mark.parametrize(
-    ("pictures", "epochs", "batch"),
-    [(6_000, 15, 64), (600, 15, 64), (300, 30, 64), (100, 60, 25), (9, 60, 8), (0, 60, 8)],
-)
-def test_few_pictures_are_looked_at_more_often_in_smaller_batches(pictures, epochs, batch):
-    overrides = config.suited(config.Train(), pictures, seen=9_000, fewest=15)
-    assert config.load("textiles", overrides).train.model_dump() == config.load("textiles").train.model_dump() | {
-        "epochs": epochs,
-        "batch_size": batch,
-    }
