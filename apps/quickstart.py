@@ -23,7 +23,7 @@ from .showing import bar, task_bar, tell_bad, training_bar
 
 PICTURES = 700  # drawn when no data is given
 SEEN = {"quickstart": 18_000, "textiles": 9_000}  # pictures that training sees, by config: minutes on 2 cores
-FEWEST, MOST = 3, 60  # epochs
+FEWEST, MOST = 3, {"quickstart": 60, "textiles": 15}  # epochs; more of few photographs find less than the box does
 BEGINNING = "loom"  # of a model of photographs
 QUERIES = 4  # rows of a search sheet
 HALVES = {
@@ -88,7 +88,7 @@ def _trained(dataset: data.DataSet, folder: Path, drawn: bool) -> checkpoint.Run
     """Photographs begin where the loom ended; drawn sarees, which it knows, begin anew with smaller networks."""
     name, start = ("quickstart", None) if drawn else ("textiles", checkpoint.load(BEGINNING, "cpu"))
     count = max(1, len(dataset.of("train")))
-    epochs = min(max(round(SEEN[name] / count), FEWEST), MOST)
+    epochs = min(max(round(SEEN[name] / count), FEWEST), MOST[name])
     batch = min(config.load(name).train.batch_size, max(8, count // 4))  # a few steps an epoch, at least
     settings = config.load(name, [f"train.epochs={epochs}", f"train.batch_size={batch}"])
     with training_bar() as (opening, watch, tell):
