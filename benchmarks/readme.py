@@ -53,7 +53,7 @@ BEYOND = ("exchange", "leakage", "likelihood")  # tasks of which only our own ro
 TABLES = {  # by the script that measures, and prints, them
     "peers": ("Beside other models", "--epochs {epochs} --seed {seed}"),
     "ablations": ("What each part earns", "--epochs {epochs} --seed {seed}"),
-    "sources": ("A source never seen", "--epochs {epochs} --seed {seed} --prefix {prefix}"),
+    "sources": ("A source never seen", "--from {start} --epochs {epochs} --seed {seed} --prefix {prefix}"),
     "transfer": ("The loom and the photographs", "--epochs {epochs[trained on the loom]}"),
     "cluster_head": (
         "Naming the craft",
@@ -73,7 +73,7 @@ OF_A_RUN = ("regions", "transfer", "cluster_head", "augment", "anomaly")  # whic
 # What was measured before the motif encoder saw edges and learned by Muon says so, and is to be measured again.
 EARLIER = "Measured with an earlier network, whose motif encoder saw colours, trained by AdamW"
 AT_FIRST = {
-    **dict.fromkeys(("peers", "ablations", "sources", "family", "throughput"), f"{EARLIER}."),
+    **dict.fromkeys(("peers", "ablations", "family", "throughput"), f"{EARLIER}."),
     **dict.fromkeys(
         ("transfer", "cluster_head", "regions", "anomaly"),
         f"{EARLIER}; `runs/textiles` was 50 epochs of it, from nothing.",

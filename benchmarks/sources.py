@@ -110,7 +110,7 @@ def described(run: Run) -> dict[str, Describe]:
 def markdown(report: dict) -> str:
     """What the figures were made with, and the table; the mean counts every source alike."""
     names = list(report["mean"])
-    start = f" after {report['start']}" if report.get("start") else ""
+    start = f" after {report['start']}" if report["start"] else ""
     about = f"Seed {report['seed']}, {report['epochs']} epochs{start}; R@1 / mAP@R of clusters {report['prefix']}*."
     whole = {"source": "mean", "queries": sum(row["queries"] for row in report["rows"]), "figures": report["mean"]}
     rows = [
