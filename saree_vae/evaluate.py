@@ -545,9 +545,8 @@ class _Bench:
         _, rows = self.everything
         half = self.run.config.model.motif_dim
         ours = np.concatenate([rows["motif"], rows.get("colour", rows["motif"][:, :0])], 1)
-        weights = WEIGHTS if ours.shape[1] > half else {"motif": 1.0, "colour": 0.0}
         found = {}
-        for name, embedding in {OURS[0]: weighted(ours, half, **weights), "LBP": rows["LBP"]}.items():
+        for name, embedding in {OURS[0]: weighted(ours, half, **WEIGHTS), "LBP": rows["LBP"]}.items():
             scores = []
             for query in asking:
                 scores.append(kinship(embedding[[query]], embedding[stored]))

@@ -10,6 +10,7 @@ import zipfile
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 import plotly.graph_objects as go
@@ -35,12 +36,21 @@ SHOWN = 24
 DRAWN_ON = 320  # pixels: the height of a picture to draw a box on
 BOTH, KIND = "Alike in both", "All of its kind"
 DESIGN, COLOURS = "This design, in other colours", "These colours, in other designs"
-# Of each: slant; whether the rest must differ; whether likeness passes on from piece to piece (`kin.WEIGHTS`).
+
+
+class How(NamedTuple):
+    """How pieces are compared: as `query.find` says."""
+
+    slant: float
+    differ: bool = False
+    kin: bool = False
+
+
 PRESETS = {
-    BOTH: (SLANT, False, False),
-    KIND: (0.25, False, True),
-    DESIGN: (0.0, True, False),
-    COLOURS: (1.0, True, False),
+    BOTH: How(SLANT),
+    KIND: How(0.25, kin=True),  # about `kin.WEIGHTS`, on a step of the slider
+    DESIGN: How(0.0, differ=True),
+    COLOURS: How(1.0, differ=True),
 }
 STARTS = ("Picture", "Collection", "Colours")
 YARNS = ("#8e1b2f", "#d9a441", "#1f5f5b", "#f2e8d5", "#22294f")  # madder, turmeric, peacock, cotton, indigo
@@ -80,10 +90,9 @@ def opener(piece: str, words: str, *, preset: str = BOTH, key: str = "") -> None
 
 
 def _start_from(piece: str, preset: str) -> None:
-    slant, differ, kin = PRESETS[preset]
     _only(piece)
     st.session_state.setdefault("where", "")  # a visitor may come from another page and find no filters yet
-    st.session_state.update(slant=slant, differ=differ, kin=kin, preset=preset, start=STARTS[1])
+    st.session_state.update(PRESETS[preset]._asdict(), preset=preset, start=STARTS[1])
 
 
 # --- what is looked for ---
@@ -107,7 +116,7 @@ def _from_link(found: Collection) -> None:
     state.slant = _slant(asked.get("slant", ""))
     state.differ = asked.get("differ") == "1"
     state.kin = asked.get("kin") == "1"
-    how = state.slant, state.differ, state.kin
+    how = How(state.slant, state.differ, state.kin)
     state.preset = next((name for name, preset in PRESETS.items() if preset == how), None)
     if any(key not in found.pieces for key in named["like"]):
         st.warning("Some pieces of this link are no longer in the catalogue.")
@@ -263,7 +272,7 @@ def _encoded(_found: Collection, mark: str, part: tuple | None, _picture: Pictur
 
 @st.fragment
 def _by_likeness(found: Collection) -> None:
-    slant, differ, kin = _how()
+    how = _how()
     where = _filters(found)
     _tray(found)
     with parts.told():
@@ -272,18 +281,18 @@ def _by_likeness(found: Collection) -> None:
             st.info("Bring a picture, or choose a piece of the collection to start from.", icon=":material/west:")
             return
         start = time.perf_counter()
-        hits = queries.find(found.catalogue, query, SHOWN, slant=slant, differ=differ, kin=kin, where=where)
+        hits = queries.find(found.catalogue, query, SHOWN, where=where, **how._asdict())
         took = time.perf_counter() - start
-        _link(found, slant, differ, kin)
+        _link(found, how)
         if not hits:
             st.info("Nothing in this catalogue fits these filters. Take one away.", icon=":material/filter_alt_off:")
             return
         st.caption(f"{len(hits)} of {len(found.pieces):,} pieces, in {1000 * took:.0f} ms")
-        _show_hits(found, hits, slant)
+        _show_hits(found, hits, how.slant)
 
 
-def _how() -> tuple[float, bool, bool]:
-    """How much colours count, whether the rest must differ, and whether kin is asked: by a preset or by the slider."""
+def _how() -> How:
+    """As a preset says, or the slider."""
     state = st.session_state
     choice = st.segmented_control(
         "Find", [*PRESETS], key="preset", label_visibility="collapsed", on_change=_preset, persist_state="session"
@@ -302,12 +311,12 @@ def _how() -> tuple[float, bool, bool]:
     with st.container(horizontal=True, horizontal_alignment="distribute"):
         st.caption("same design", width="content")
         st.caption("same colours", width="content")
-    return PRESETS[choice] if choice else (state.slant, state.differ, state.kin)
+    return PRESETS[choice] if choice else How(state.slant, state.differ, state.kin)
 
 
 def _preset() -> None:
     if st.session_state.preset:
-        st.session_state.slant, st.session_state.differ, st.session_state.kin = PRESETS[st.session_state.preset]
+        st.session_state.update(PRESETS[st.session_state.preset]._asdict())
 
 
 def _filters(found: Collection):
@@ -504,13 +513,13 @@ def _zipped(found: Collection, hits: Sequence[Hit], table: bytes) -> bytes:
     return file.getvalue()
 
 
-def _link(found: Collection, slant: float, differ: bool, kin: bool) -> None:
+def _link(found: Collection, how: How) -> None:
     """Put the search into the page's address."""
     state = st.session_state
-    asked: dict[str, str | list[str]] = {"slant": f"{slant:g}"}
+    asked: dict[str, str | list[str]] = {"slant": f"{how.slant:g}"}
     asked |= {"like": state.liked} if state.liked else {}
     asked |= {"unlike": state.disliked} if state.disliked else {}
-    asked |= ({"differ": "1"} if differ else {}) | ({"kin": "1"} if kin else {})
+    asked |= ({"differ": "1"} if how.differ else {}) | ({"kin": "1"} if how.kin else {})
     asked |= {"where": state.filtered} if state.filtered else {}
     mark, box = state.get("part") or ("", None)
     asked |= {"part": ",".join(f"{edge:g}" for edge in box)} if state.liked == [mark] else {}
