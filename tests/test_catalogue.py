@@ -241,6 +241,8 @@ def test_kin_are_ranked_by_whole_pictures_among_what_matches(folder):
         assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
         assert (hits[0].key, hits[0].motif, hits[0].box) == ("003.jpg", pytest.approx(1), WHOLE)
         assert keys(catalogue.search_one(query, k=2, kin=True, colour=0.3)) == keys(hits)[:2]
+        parts = np.concatenate([entry(5).mu, query])  # of the query's vectors, too, the whole picture's alone counts
+        assert catalogue.search_one(parts, [(0, 0, 0.5, 0.5), WHOLE], 99, kin=True, colour=0.3) == hits
         some = keys(catalogue.search_one(query, k=99, kin=True, where="cluster == 'ikat'", exclude=["001.jpg"]))
         assert sorted(some) == sorted(set(catalogue.matching("cluster == 'ikat'")) - {"001.jpg"})
         assert catalogue.search_one(query, kin=True, where="cluster == 'nobody'") == []
