@@ -206,8 +206,8 @@ def index(
 
     Labels that were corrected in the catalogue stay, and pieces that were taken out of it stay out.
 
-    With --regions parts of a cloth find each other too, such as a close-up and the whole draped figure; that stores 8
-    vectors of a picture on average with --crops 4, and 13 with 12.
+    With --regions parts of a cloth find each other too, such as a close-up and the whole draped figure, and more of a
+    craft is found; that stores 8 vectors of a picture on average with --crops 4, and 13 with 12.
     """
     from saree_vae.indexing import index as fill
 

@@ -2,7 +2,7 @@
 
     PYTHONPATH=. python benchmarks/regions.py RUN --data textiles/manifest.csv --json benchmarks/results/regions.json
 
-Every test picture with a second photograph asks among all pictures, exactly and by three best pairs. All pictures are
+Every test picture with a second photograph asks among all pictures, as `latents.match` compares them. All pictures are
 encoded once with the most regions; fewer regions are the first of those. `8 bits` rounds every stored number to one of
 256 steps of its dimension, as faiss' QT_8bit does; `whole then regions` matches regions of only the 200 items that the
 whole pictures find.
@@ -86,13 +86,13 @@ def _scores(query: np.ndarray, stored: np.ndarray, starts: np.ndarray, which: in
     ends = np.r_[starts[1:], len(stored)]
     own = query[starts[which] : ends[which]]
     if way != "whole then regions":
-        return match(own @ stored.T, starts)
+        return match(own @ stored.T, starts, wholes=[0])
     whole = stored[starts] @ own[0]
     scores = whole - 10.0  # behind all that are matched
     best = np.argpartition(-whole, min(SHORT, len(whole) - 1))[:SHORT]
     rows = np.concatenate([np.arange(starts[i], ends[i]) for i in best])
     lengths = (ends - starts)[best]
-    scores[best] = match(own @ stored[rows].T, np.r_[0, np.cumsum(lengths)[:-1]])
+    scores[best] = match(own @ stored[rows].T, np.r_[0, np.cumsum(lengths)[:-1]], wholes=[0])
     return scores
 
 

@@ -84,7 +84,7 @@ def one(source: str, options: argparse.Namespace, dataset: data.DataSet) -> dict
     for name, describe in described(run).items():
         asked, among = describe(queries), describe(gallery)
         if name == KIN:
-            scores = np.stack([kinship(query[None], among) for query in asked])
+            scores = np.stack([kinship(query, among) for query in asked])
             found = metrics.retrieval_by_scores(scores, *labels, ks=(1,))
         else:
             found = metrics.retrieval(asked, labels[0], among, labels[1], ks=(1,))

@@ -141,7 +141,7 @@ def searching(settings: config.Config) -> dict[str, float]:
     def by_kin() -> None:
         for query in some:
             near = ours.rows(ours.search(query[None], NEAREST, **WEIGHTS)[1][0])
-            kinship(*(weighted(rows, motif, **WEIGHTS) for rows in (query[None], near)))
+            kinship(*(weighted(rows, motif, **WEIGHTS) for rows in (query, near)))
 
     kin, one = alternate(by_kin, lambda: [ours.search(query[None], 10) for query in some])
     return {

@@ -21,7 +21,7 @@ from .errors import SareeError
 from .files import atomic_write
 from .index import LatentIndex, read_stamp
 from .kin import NEAREST, kinship, weighted
-from .latents import PAIRS, match, unit
+from .latents import pairing, unit
 from .where import ITEM_COLUMNS, Where, parse
 
 log = logging.getLogger(__name__)
@@ -304,27 +304,23 @@ class Catalogue:
         *,
         motif: float = 1.0,
         colour: float = 1.0,
-        pairs: int = PAIRS,
         kin: bool = False,
         where: str | Where | None = None,
         exclude: Collection[str] = (),
     ) -> list[Hit]:
         """The k best items for ONE query item seen through V vectors.
 
-        Candidates are the max(k, 100) best items of each query vector. A hit's score and cosines are means over its
-        `pairs` best pairs of vectors (`latents.match`); its boxes are those of the very best pair.
+        Candidates are the max(k, 100) best items of each query vector. A hit's score and cosines are means over the
+        vectors that `latents.pairing` joins; its boxes are those of the very best pair.
 
         Args:
             embeddings: (V, D), as in `search`; boxes: the V parts of the query's picture that they saw.
-            pairs: how many; 1 lets the best pair decide.
-            kin: rank by `kin.kinship` instead, among the whole pictures of items that match `where`.
+            kin: rank by `kin.kinship` instead, among the items that match `where`, each the mean of its vectors.
         """
         if len(boxes) != len(embeddings):
             raise SareeError(f"{len(embeddings)} query vectors need as many boxes, got {len(boxes)}")
         if kin:
-            whole = [box == WHOLE for box in boxes]
-            seen = embeddings[np.flatnonzero(whole)] if any(whole) else embeddings
-            return self._kin(seen, k, (motif, colour), where, exclude)
+            return self._kin(embeddings, k, (motif, colour), where, exclude)
         with self._reading() as database:
             loaded = self._current(database)
             queries = self._unit_halves(embeddings)
@@ -332,7 +328,8 @@ class Catalogue:
             excluded = _items_of(database, exclude)
             found = _best_by_item(loaded, queries, max(k, CANDIDATES), (motif, colour), among, excluded)
             # Some more than k: among equal scores the key decides, and the keys are in the database.
-            matches = self._matches(loaded, queries, found, 2 * k, pairs, (motif, colour))
+            wholes = [row for row, box in enumerate(boxes) if box == WHOLE]
+            matches = self._matches(loaded, queries, wholes, found, 2 * k, (motif, colour))
             rows = self._rows(database, [match.vector for match in matches])
         hits = [_hit(rows[m.vector], m.score, m.motif, m.colour, boxes[m.query]) for m in matches]
         return sorted(hits, key=_order)[:k]
@@ -347,7 +344,8 @@ class Catalogue:
     ) -> list[Hit]:
         _require_some(k)
         with self._reading() as database:
-            loaded, queries = self._current(database), self._unit_halves(embeddings)
+            loaded = self._current(database)
+            query = self._unit_halves(self._unit_halves(embeddings).mean(0, keepdims=True))
             items, first = np.unique(loaded.items, return_index=True)  # an item's whole picture is its first vector
             wholes = loaded.ids[first[~np.isin(items, _items_of(database, exclude))]]
             among = self._among(database, where)
@@ -355,44 +353,42 @@ class Catalogue:
             if not len(wholes):
                 return []
             asked = {"motif": weights[0], "colour": weights[1], "among": wholes}
-            ids = np.unique(loaded.index.search(queries, min(NEAREST, len(wholes)), **asked)[1])
+            near = np.unique(loaded.index.search(query, min(NEAREST, len(wholes)), **asked)[1])
+            ids, starts = loaded.vectors_of(near)
             shares = loaded.index.shares(*weights)
-            rows = (weighted(part, self.motif_dim, *shares) for part in (queries, loaded.index.rows(ids)))
-            scores = kinship(*rows)
+            means = self._unit_halves(np.add.reduceat(loaded.index.rows(ids), starts, axis=0))
+            scores = kinship(*(weighted(rows, self.motif_dim, *shares) for rows in (query[0], means)))
             # Some more than k: among equal scores the key decides, and the keys are in the database.
             best = np.argsort(-scores, kind="stable")[: 2 * k]
-            found = list(zip(scores[best].tolist(), ids[best].tolist(), strict=True))
-            return self._hits(database, loaded, queries[:1], [found], [WHOLE])[0][:k]
+            found = list(zip(scores[best].tolist(), ids[starts[best]].tolist(), strict=True))
+            return self._hits(database, loaded, query, [found], [WHOLE])[0][:k]
 
     def _matches(
         self,
         loaded: _Loaded,
         queries: np.ndarray,
+        wholes: Sequence[int],
         found: list[list[tuple[float, int]]],
         most: int,
-        pairs: int,
         weights: tuple[float, float],
     ) -> list[_Match]:
         """The best of the items of which any vector was found, matched with all their vectors, best first."""
         vectors = np.unique([vector for row in found for _, vector in row]).astype(np.int64)
         if not len(vectors):
             return []
-        items = np.unique(loaded.items[np.searchsorted(loaded.ids, vectors)])
-        places = np.flatnonzero(np.isin(loaded.items, items))
-        places = places[np.argsort(loaded.items[places], kind="stable")]  # an item's vectors side by side
-        ids, stored = loaded.ids[places], loaded.index.rows(loaded.ids[places])
-        half, shares = self.motif_dim, loaded.index.shares(*weights)
+        ids, starts = loaded.vectors_of(vectors)
+        stored, half, shares = loaded.index.rows(ids), self.motif_dim, loaded.index.shares(*weights)
         motif, colour = queries[:, :half] @ stored[:, :half].T, queries[:, half:] @ stored[:, half:].T  # (V, T)
         scores = shares[0] * motif + shares[1] * colour
-        starts = np.flatnonzero(np.diff(loaded.items[places], prepend=-1))
-        score, own = match(scores, starts, pairs), np.arange(len(queries))
+        joined = pairing(scores, starts, wholes)
+        totals = np.stack([np.add.reduceat((joined * part).sum(0), starts) for part in (scores, motif, colour)], 1)
         columns = np.split(np.arange(len(ids)), starts[1:])
         matches = []
-        for item in np.argsort(-score, kind="stable")[:most]:
-            nearest = columns[item][scores[:, columns[item]].argmax(1)]  # (V,)
-            best = np.argsort(-scores[own, nearest], kind="stable")[:pairs]
-            halves = (float(half[best, nearest[best]].mean()) for half in (motif, colour))
-            matches.append(_Match(float(score[item]), *halves, vector=int(ids[nearest[best[0]]]), query=int(best[0])))
+        for item in np.argsort(-totals[:, 0], kind="stable")[:most]:
+            own = scores[:, columns[item]]
+            query, nearest = np.unravel_index(own.argmax(), own.shape)
+            vector = int(ids[columns[item][nearest]])
+            matches.append(_Match(*totals[item].tolist(), vector=vector, query=int(query)))
         return matches
 
     def thumbnail(self, key: str) -> bytes:
@@ -686,9 +682,16 @@ class _Loaded:
     items: np.ndarray
     per_item: int  # vectors, on average, rounded up
 
+    def vectors_of(self, vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Ids of all vectors of the items that these belong to, an item's side by side, and where each item begins."""
+        asked = np.unique(self.items[np.searchsorted(self.ids, vectors)])
+        places = np.flatnonzero(np.isin(self.items, asked))
+        places = places[np.argsort(self.items[places], kind="stable")]
+        return self.ids[places], np.flatnonzero(np.diff(self.items[places], prepend=-1))
+
 
 class _Match(NamedTuple):
-    """How one item matched: means over the best pairs of vectors, and the very best pair."""
+    """How one item matched: means over the vectors that are joined, and the very best pair."""
 
     score: float
     motif: float

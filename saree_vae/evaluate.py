@@ -16,7 +16,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 import torch
@@ -44,10 +44,16 @@ BOUNDED = 64 * 3 * 128 * 128  # pixel values of the pictures it is taken of, at 
 MIXTURE_VALUES = 2000 * 3 * 128 * 128  # pixel values that a mixture learns from, at most: 400 MB, half a minute
 SMALL = 3 * 32 * 32  # pixel values up to which a fully connected model is checked by annealing, half a minute
 ANNEALED_PICTURES, ANNEALED = 32, {"chains": 8, "steps": 200}  # on MNIST within half a nat of a bound of 5,000 draws
-BY_KIN = 1000  # pictures that ask for their kin, at most: a minute or two
+SLOWLY = 1000  # pictures that ask by kin, and views by regions, at most: a minute or two each
 SSIM_SIDE = 11  # pixels of the window of SSIM: smaller pictures have none
 FEW = 10  # fewer values than this get no interval: a bootstrap of five equal ones would claim certainty
 BATCH = 64
+REGIONS = "by regions"
+ABOUT_REGIONS = (
+    f"By regions, as in a catalogue of `index --regions`: up to {regions.CROPS} small squares of the cloth and "
+    f"{regions.LARGE} large ones beside the whole picture. Every one counts with the most like one of the other "
+    "picture, and the whole pictures by themselves a quarter."
+)
 NO_SECOND_PHOTOGRAPH = (
     "No test picture shares its item_id with another picture, so there is no second photograph to find."
 )
@@ -142,11 +148,14 @@ def _retrieval(bench: _Bench) -> dict:
     hits = [items[stored[i]] for i in first]
     asked = [items[i] for i in kept]
     table = [_row("", name, _recalls(f, bench.seed)) for name, f in found.items()]
-    some = np.random.default_rng(bench.seed).permutation(kept)[:BY_KIN]
+    for name, scores in bench.by_regions(bench.regions.of(asking), stored).items():
+        by_regions = _recalls(metrics.retrieval_by_scores(scores, *labels, ks=KS), bench.seed)
+        table.append(_row("", f"{name}, {REGIONS}", by_regions, ours=True))
+    some = np.random.default_rng(bench.seed).permutation(kept)[:SLOWLY]
     labels = [items[i].cluster for i in some], labels[1]
     for name, kin in bench.by_kin(some, stored).items():
         by_kin = _recalls(metrics.retrieval_by_scores(kin, *labels, ks=KS), bench.seed)
-        table.append(_row("", f"{name}, by kin", by_kin, ours=name in OURS))
+        table.append(_row("", f"{name}, by kin", by_kin, ours=name != "LBP"))
     return {
         "about": "Each test picture looks for pictures of its own cluster among train and val.",
         "queries": len(kept),
@@ -155,7 +164,9 @@ def _retrieval(bench: _Bench) -> dict:
         "rows": _best_marked(table),
         "notes": [
             f"{ours.left_out} test pictures have no cluster, or one that the gallery lacks; they do not ask.",
-            f"By kin: as `search --kin`, colour counts {WEIGHTS['colour']:g} of motif; at most {BY_KIN:,} queries.",
+            ABOUT_REGIONS,
+            f"By kin: as `search --kin`, colour counts {WEIGHTS['colour']:g} of motif; at most {SLOWLY:,} queries. By "
+            "regions, too: each picture is the mean of its regions.",
         ],
         "by_cluster": _by([item.cluster for item in asked], ours, asked, hits, bench.seed),
         "by_source": _by([item.source or "unknown" for item in asked], ours, asked, hits, bench.seed),
@@ -167,8 +178,10 @@ def _views(bench: _Bench) -> dict:
     items, stored = bench.everything
     asked, large = bench.large_tests
     place = {item.key: i for i, item in enumerate(items)}
-    targets = [place[item.key] for item in asked]
+    targets = np.array([place[item.key] for item in asked])
     pieces = [item.item_id or ("alone", item.key) for item in items]
+    wanted, several = [pieces[target] for target in targets], len(set(pieces)) < len(pieces)
+    some = np.sort(np.random.default_rng(bench.seed).permutation(len(asked))[:SLOWLY])
     table = []
     for view in views.NAMES:
         queries: dict[str, list[np.ndarray]] = {name: [] for name in stored}
@@ -179,13 +192,16 @@ def _views(bench: _Bench) -> dict:
                 queries[name].append(rows)
             bench.progress(f"finding {view.replace('_', ' ')} views", part.stop, len(large))
         for name, parts in queries.items():
-            recall = metrics.find(np.concatenate(parts), stored[name], targets, ks=KS)
-            figures = {f"R@{k}": _figure(recall[k], seed=bench.seed) for k in KS}
-            if len(set(pieces)) < len(pieces):
-                wanted = [pieces[target] for target in targets]
-                found = metrics.retrieval(np.concatenate(parts), wanted, stored[name], pieces, ks=(1,))
-                figures["piece R@1"] = _figure(found.recall[1], seed=bench.seed)
-            table.append(_row(view, name, figures) | {"meant": VIEW_KEEPS[view] == name})
+            rows = np.concatenate(parts)
+            recall = metrics.find(rows, stored[name], targets, ks=KS)
+            of_piece = metrics.retrieval(rows, wanted, stored[name], pieces, ks=(1,)) if several else None
+            table.append(_row(view, name, _own(recall, of_piece, bench.seed)) | {"meant": VIEW_KEEPS[view] == name})
+        for name, scores in bench.by_regions(bench.regions_of_views(view, some)).items():
+            recall = metrics.retrieval_by_scores(scores, targets[some], range(len(items)), ks=KS).recall
+            own = [wanted[i] for i in some]
+            of_piece = metrics.retrieval_by_scores(scores, own, pieces, ks=(1,)) if several else None
+            figures = _own(recall, of_piece, bench.seed)
+            table.append(_row(view, f"{name}, {REGIONS}", figures, ours=True) | {"meant": False})
     return {
         "about": "Each test picture is changed and must find itself among all clean pictures; the latents that a view "
         "should keep are marked as meant.",
@@ -194,7 +210,8 @@ def _views(bench: _Bench) -> dict:
         "rows": _best_marked(table),
         "notes": [
             "A picture whose duplicate is in the gallery can be beaten by it; ties count against us. Piece R@1 takes "
-            "any photograph of the same item_id for right."
+            "any photograph of the same item_id for right.",
+            f"{ABOUT_REGIONS} At most {SLOWLY:,} pictures.",
         ],
     }
 
@@ -221,10 +238,10 @@ def _items(bench: _Bench) -> dict:
                 table.append(_row(group, name, _recalls(found, bench.seed)))
         if not table:
             continue
-        for name, scores in bench.by_regions(queries).items():
+        for name, scores in bench.by_regions(bench.regions.of(queries)).items():
             found = metrics.same_item_by_scores(scores, names, queries, ks=KS)
             if found.kept.any():
-                table.append(_row(group, f"{name}, by regions", _recalls(found, bench.seed), ours=True))
+                table.append(_row(group, f"{name}, {REGIONS}", _recalls(found, bench.seed), ours=True))
     if not table:
         return {"skipped": NO_SECOND_PHOTOGRAPH}
     return {
@@ -232,10 +249,7 @@ def _items(bench: _Bench) -> dict:
         "queries": table[0]["figures"]["R@1"]["n"],
         "gallery": len(items) - 1,
         "rows": _best_marked(table),
-        "notes": [
-            f"By regions: up to {regions.CROPS} small squares of the cloth and {regions.LARGE} large ones beside the "
-            "whole picture; a picture's score is the mean of its three best pairs of squares."
-        ],
+        "notes": [ABOUT_REGIONS],
     }
 
 
@@ -521,35 +535,52 @@ class _Bench:
     def regions(self) -> Latents:
         """Latents of all regions of `everything`, in its order."""
         items, _ = self.everything
-        latents, _ = encode_items(
-            self.run,
-            items,
-            crops=regions.CROPS,
-            progress=lambda done, total: self.progress("encoding regions", done, total),
-        )
-        return latents
+        progress = partial(self.progress, "encoding regions")
+        return encode_items(self.run, items, crops=regions.CROPS, progress=progress)[0]
 
-    def by_regions(self, queries: Sequence[int]) -> dict[str, np.ndarray]:
-        """Scores of these pictures' regions against those of all pictures, (Q, N), for each half and both."""
-        items, _ = self.everything
-        place = {item.key: i for i, item in enumerate(items)}
-        owner = np.array([place[key] for key in self.regions.keys])
-        embedding, half = self.regions.embedding(), self.regions.motif_dim
-        scores = {}
-        for name, rows in _by_half(embedding, half).items():
-            scores[name] = np.stack([match(rows[owner == query] @ rows.T, self.regions.starts) for query in queries])
-        return scores
+    def regions_of_views(self, view: str, chosen: Sequence[int]) -> Latents:
+        """Latents of all regions of one view of each of these test pictures; read twice as large, as regions are."""
+        items, size = [self.tests[0][i] for i in chosen], 2 * self.run.read_size
+        keys: list[str] = []
+        parts: list[Latents] = []
+        numbers = iter(chosen)
+        for part, images in data.batches(items, size, BATCH, bad=[], strict=True):
+            made = [
+                views.evaluation_view(view, image, 2 * self.size, index=int(next(numbers)), seed=self.seed)
+                for image in images
+            ]
+            squares = [regions.cut(one, regions.find(one), self.run.read_size) for one in made]
+            keys += [item.key for item, own in zip(part, squares, strict=True) for _ in own]
+            parts.append(encode(self.run, np.concatenate(squares)))
+            self.progress(f"finding {view.replace('_', ' ')} views by regions", len(set(keys)), len(items))
+        mu, sigma = (np.concatenate([getattr(one, name) for one in parts]) for name in ("mu", "sigma"))
+        return Latents(tuple(keys), mu, sigma, self.run.config.model.motif_dim)
+
+    def by_regions(self, asking: Latents, stored: Sequence[int] | None = None) -> dict[str, np.ndarray]:
+        """Scores of pictures by their regions against those of stored ones (of all, if not given), (Q, N), by OURS."""
+        among = self.regions if stored is None else self.regions.of(stored)
+        rows = _by_half(among.embedding(), among.motif_dim)
+        parts = _by_half(asking.embedding(), asking.motif_dim)
+        each = np.split(np.arange(len(asking)), asking.starts[1:])
+        return {
+            name: np.stack([match(parts[name][own] @ rows[name].T, among.starts, wholes=[0]) for own in each])
+            for name in rows
+        }
 
     def by_kin(self, asking: Sequence[int], stored: Sequence[int]) -> dict[str, np.ndarray]:
-        """Kinship of stored pictures to those that ask, (Q, N), by our latents and, to compare, by LBP."""
+        """Kinship of stored pictures to those that ask, (Q, N), by whole pictures, by regions and by LBP."""
         _, rows = self.everything
         half = self.run.config.model.motif_dim
-        ours = np.concatenate([rows["motif"], rows.get("colour", rows["motif"][:, :0])], 1)
+        wholes = np.concatenate([rows["motif"], rows.get("colour", rows["motif"][:, :0])], 1)
+        means = np.add.reduceat(self.regions.embedding(), self.regions.starts, axis=0)
+        means = np.concatenate([unit(means[:, :half]), unit(means[:, half:])], 1)
+        ours = {OURS[0]: wholes, f"{OURS[0]}, {REGIONS}": means}
+        embeddings = {name: weighted(part, half, **WEIGHTS) for name, part in ours.items()} | {"LBP": rows["LBP"]}
         found = {}
-        for name, embedding in {OURS[0]: weighted(ours, half, **WEIGHTS), "LBP": rows["LBP"]}.items():
+        for name, embedding in embeddings.items():
             scores = []
             for query in asking:
-                scores.append(kinship(embedding[[query]], embedding[stored]))
+                scores.append(kinship(embedding[query], embedding[stored]))
                 self.progress(f"finding kin by {name}", len(scores), len(asking))
             found[name] = np.stack(scores)
         return found
@@ -636,6 +667,12 @@ def _figure(values: np.ndarray, *, over: np.ndarray | None = None, seed: int) ->
 def _recalls(found: metrics.Retrieval, seed: int) -> dict[str, dict]:
     figures = {f"R@{k}": _figure(recall, seed=seed) for k, recall in found.recall.items()}
     return figures | {"mAP@R": _figure(found.map_at_r, seed=seed)}
+
+
+def _own(recall: Mapping[int, np.ndarray], of_piece: metrics.Retrieval | None, seed: int) -> dict[str, dict]:
+    """How often views find their own picture, and where pieces have several photographs, any of the piece."""
+    figures = {f"R@{k}": _figure(values, seed=seed) for k, values in recall.items()}
+    return figures if of_piece is None else figures | {"piece R@1": _figure(of_piece.recall[1], seed=seed)}
 
 
 def _row(part: str, name: str, figures: dict[str, dict], *, ours: bool | None = None) -> dict:

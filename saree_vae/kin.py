@@ -15,29 +15,29 @@ PASSED_ON = 0.9  # the rest stays with the query
 WEIGHTS = {"motif": 1.0, "colour": 0.3}  # of the halves: crafts differ in design more than in colours
 
 
-def kinship(queries: np.ndarray, stored: np.ndarray) -> np.ndarray:
+def kinship(query: np.ndarray, stored: np.ndarray) -> np.ndarray:
     """How near of kin each stored row is to a query, (N,) in [0, 1]; 1 for the nearest, 0 where no likeness came to.
 
-    Every row is joined to its NEIGHBOURS nearest, the query's too, with the cosine to the power of POWER as weight.
+    Every row is joined to its NEIGHBOURS nearest, the query too, with the cosine to the power of POWER as weight.
     What a walk from the query brings to each row, PASSED_ON of it going on at every step, is its kinship: manifold
     ranking (Zhou et al. 2003, "Ranking on data manifolds"), among the NEAREST rows as in Iscen et al. 2017
     (arXiv:1611.05113).
 
     Args:
-        queries: (V, D) rows of one query; stored: (N, D). Inner products are taken for cosines (`weighted`).
+        query: (D,); stored: (N, D). Inner products are taken for cosines (`weighted`).
     """
-    scores = (queries @ stored.T).max(0)  # (N,)
+    scores = stored @ query  # (N,)
     near = np.argsort(-scores, kind="stable")[:NEAREST]
-    joined = _joined(np.concatenate([queries, stored[near]]))
-    reached = _walked(joined, len(queries))[len(queries) :]
+    joined = _joined(np.concatenate([query[None], stored[near]]))
+    reached = _walked(joined)[1:]
     found = np.zeros(len(stored), np.float32)
     found[near] = reached / max(reached.max(initial=0), 1e-12)
     return found
 
 
 def weighted(rows: np.ndarray, motif_dim: int, motif: float, colour: float) -> np.ndarray:
-    """Rows of unit halves, (N, D), scaled: their inner products are the mean of both cosines by these weights."""
-    shares = np.float32([motif] * motif_dim + [colour] * (rows.shape[1] - motif_dim)) / np.float32(motif + colour)
+    """Rows of unit halves, (..., D), scaled: their inner products are the mean of both cosines by these weights."""
+    shares = np.float32([motif] * motif_dim + [colour] * (rows.shape[-1] - motif_dim)) / np.float32(motif + colour)
     return rows * np.sqrt(shares)
 
 
@@ -57,12 +57,12 @@ def _joined(rows: np.ndarray):
     return scale @ graph @ scale
 
 
-def _walked(joined, queries: int) -> np.ndarray:
-    """What comes to each row from the first `queries`, (M,): the solution of f = PASSED_ON * joined f + start."""
+def _walked(joined) -> np.ndarray:
+    """What comes to each row from the first, (M,): the solution of f = PASSED_ON * joined f + start."""
     from scipy.sparse import identity
     from scipy.sparse.linalg import cg
 
     start = np.zeros(joined.shape[0])
-    start[:queries] = 1
+    start[0] = 1
     reached, _ = cg(identity(len(start)) - PASSED_ON * joined, start, rtol=1e-6)
     return reached.clip(min=0).astype(np.float32)

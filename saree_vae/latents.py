@@ -95,19 +95,36 @@ def unit(rows: np.ndarray) -> np.ndarray:
     return (rows / np.maximum(length, 1e-12)).astype(np.float32)
 
 
-PAIRS = 3  # best matching vectors that decide how well two items of several vectors match
+WHOLES = 0.25  # of a match that the whole pictures decide, the rest their parts; chosen on val
 
 
-def match(scores: np.ndarray, starts: np.ndarray, pairs: int = PAIRS) -> np.ndarray:
-    """How well items match a query of several vectors, (N,): the mean of its `pairs` best matching vectors.
+def match(scores: np.ndarray, starts: np.ndarray, wholes: Sequence[int] = ()) -> np.ndarray:
+    """How well items match a query of several vectors, (N,): the mean of `scores` over what `pairing` joins."""
+    return np.add.reduceat((scores * pairing(scores, starts, wholes)).sum(0), starts)
 
-    Each query vector counts with the item's vector that is nearest to it. With pairs=1 the best pair decides; with
-    three a chance likeness of two plain patches does not.
+
+def pairing(scores: np.ndarray, starts: np.ndarray, wholes: Sequence[int] = ()) -> np.ndarray:
+    """How much each vector of a query counts with each of an item's, (V, T); 1 in sum over each item's columns.
+
+    A part is looked for in the item: each of the query's vectors counts with the one that is most like it. A whole
+    picture is compared both ways: each of the item's vectors counts with the one of the query, too, that is most like
+    it (as in the Chamfer distance, Barrow et al. 1977); and the whole pictures by themselves, by WHOLES.
 
     Args:
         scores: query vectors against stored vectors, (V, T).
-        starts: (N,) where each item's columns begin, rising from 0.
+        starts: (N,) where each item's columns begin, rising from 0; its whole picture is the first of them.
+        wholes: rows of the query that saw a whole picture; none where it is a part of one.
     """
-    best = np.maximum.reduceat(scores, starts, axis=1)  # (V, N)
-    count = min(pairs, len(best))
-    return np.partition(best, -count, axis=0)[-count:].mean(0)
+    lengths = np.diff(starts, append=scores.shape[1])
+    item = np.repeat(np.arange(len(starts)), lengths)
+    there = scores == np.maximum.reduceat(scores, starts, axis=1)[:, item]
+    there = there / (np.add.reduceat(there, starts, axis=1, dtype=np.float32)[:, item] * len(scores))
+    if not len(wholes):
+        return there
+    back = scores == scores.max(0)
+    back = back / (back.sum(0) * lengths[item])
+    weights = (1 - WHOLES) / 2 * (there + back)
+    wholes = np.asarray(wholes)
+    best = wholes[scores[np.ix_(wholes, starts)].argmax(0)]  # of several pictures, that which is most like it
+    weights[best, starts] += WHOLES
+    return weights

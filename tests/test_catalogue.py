@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 import shutil
@@ -183,36 +184,40 @@ def test_an_empty_catalogue_answers_with_nothing(tmp_path):
 @given(
     counts=st.lists(st.sampled_from([1, 1, 2, 30]), min_size=1, max_size=8),
     query_vectors=st.integers(1, 4),
+    wholes=st.integers(0, 2),
     k=st.integers(1, 10),
     weights=st.sampled_from([(1, 1), (1, 0), (0, 1), (0.3, 2)]),
-    pairs=st.sampled_from([1, 2, 3]),
     excluded=st.sets(st.integers(0, 9), max_size=3),
 )
-def test_an_items_score_is_that_of_its_best_pairs_of_vectors(
-    tmp_path_factory, counts, query_vectors, k, weights, pairs, excluded
+def test_an_items_score_is_that_of_vectors_and_those_most_like_them(
+    tmp_path_factory, counts, query_vectors, wholes, k, weights, excluded
 ):
     entries = [entry(number, vectors) for number, vectors in enumerate(counts)]
     if counts[0] > 1:  # many vectors near one another crowd out every other item
         entries[0] = replace(entries[0], mu=entries[0].mu[:1] + np.float32(0.001) * entries[0].mu)
     query = np.concatenate([entry(0).mu, entry(50, query_vectors).mu])[:query_vectors]
-    boxes = [(0.0, 0.0, 1.0, (v + 1) / query_vectors) for v in range(query_vectors)]
-    truth, total = {}, sum(weights)
+    boxes = [(0.0, 0.0, 1.0, (v + 1) / (query_vectors + 1)) for v in range(query_vectors)]
+    boxes[:wholes] = [WHOLE] * len(boxes[:wholes])
+    truth = {}
     for stored in entries:
-        nearest = []  # the item's vector that is nearest to each of the query's
-        for query_box, vector in zip(boxes, query, strict=True):
-            found = []
-            for box, mu in zip(stored.boxes, stored.mu, strict=True):
-                motif, colour = cosines(vector, mu)
-                found.append(((weights[0] * motif + weights[1] * colour) / total, motif, colour, box, query_box))
-            nearest.append(max(found))
+        pairs = {}  # score, motif, colour and both boxes, by row and column
+        for row, column in itertools.product(range(query_vectors), range(len(stored.mu))):
+            halves = cosines(query[row], stored.mu[column])
+            score = np.dot(weights, halves) / sum(weights)
+            pairs[row, column] = (score, *halves, stored.boxes[column], boxes[row])
+        there = [max(pairs[row, column] for column in range(len(stored.mu))) for row in range(query_vectors)]
+        figures = np.mean([pair[:3] for pair in there], axis=0)
+        if wholes:
+            back = [max(pairs[row, column] for row in range(query_vectors)) for column in range(len(stored.mu))]
+            both = (figures + np.mean([pair[:3] for pair in back], axis=0)) / 2
+            whole = max(pairs[row, 0] for row in range(query_vectors) if boxes[row] == WHOLE)
+            figures = 0.75 * both + 0.25 * np.array(whole[:3])
         if int(stored.key[:3]) not in excluded:
-            best = sorted(nearest, reverse=True)[:pairs]
-            means = (sum(pair[place] for pair in best) / len(best) for place in range(3))
-            truth[stored.key] = (*means, *best[0][3:])
+            truth[stored.key] = (*figures, *max(pairs.values())[3:])
     with Catalogue.create(tmp_path_factory.mktemp("cat"), **MODEL) as catalogue:
         catalogue.add(entries)
         options = {"motif": weights[0], "colour": weights[1], "exclude": [f"{n:03}.jpg" for n in excluded]}
-        hits = catalogue.search_one(query, boxes, k, pairs=pairs, **options)
+        hits = catalogue.search_one(query, boxes, k, **options)
         separate = catalogue.search(query, k, **options)
     expected = sorted(truth, key=lambda key: -truth[key][0])[:k]
     assert sorted(set(keys(hits))) == sorted(keys(hits))
@@ -229,20 +234,25 @@ def test_an_items_score_is_that_of_its_best_pairs_of_vectors(
         assert [hit.score for hit in row] == sorted((hit.score for hit in row), reverse=True), vector
 
 
-def test_kin_are_ranked_by_whole_pictures_among_what_matches(folder):
+def test_kin_are_ranked_by_the_mean_of_their_vectors_among_what_matches(folder):
     with Catalogue.open(folder) as catalogue:
         catalogue.add([entry(20, vectors=3, cluster="ikat")])
         query = entry(3).mu
-        stored, mu, _ = catalogue.latents()
-        rows = [weighted(catalogue._unit_halves(part), MOTIF, 1.0, 0.3) for part in (query, mu)]
-        expected = dict(zip(stored, kinship(*rows).tolist(), strict=True))
+        found, mu, _ = catalogue.latents(regions=True)
+        halves = catalogue._unit_halves(mu)
+        stored = sorted(set(found))
+        means = np.stack([halves[[name == key for name in found]].mean(0) for key in stored])
+        rows = [weighted(catalogue._unit_halves(part), MOTIF, 1.0, 0.3) for part in (query, means)]
+        expected = dict(zip(stored, kinship(rows[0][0], rows[1]).tolist(), strict=True))
         hits = catalogue.search_one(query, k=99, kin=True, colour=0.3)
         assert {hit.key: hit.score for hit in hits} == pytest.approx(expected, abs=1e-5)
         assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
         assert (hits[0].key, hits[0].motif, hits[0].box) == ("003.jpg", pytest.approx(1), WHOLE)
         assert keys(catalogue.search_one(query, k=2, kin=True, colour=0.3)) == keys(hits)[:2]
-        parts = np.concatenate([entry(5).mu, query])  # of the query's vectors, too, the whole picture's alone counts
-        assert catalogue.search_one(parts, [(0, 0, 0.5, 0.5), WHOLE], 99, kin=True, colour=0.3) == hits
+        parts = np.concatenate([entry(5).mu, query])
+        mean = catalogue._unit_halves(parts).mean(0, keepdims=True)
+        by_parts = catalogue.search_one(parts, [(0, 0, 0.5, 0.5), WHOLE], 99, kin=True, colour=0.3)
+        assert keys(by_parts) == keys(catalogue.search_one(mean, k=99, kin=True, colour=0.3)) != keys(hits)
         some = keys(catalogue.search_one(query, k=99, kin=True, where="cluster == 'ikat'", exclude=["001.jpg"]))
         assert sorted(some) == sorted(set(catalogue.matching("cluster == 'ikat'")) - {"001.jpg"})
         assert catalogue.search_one(query, kin=True, where="cluster == 'nobody'") == []

@@ -92,14 +92,20 @@ def known_run(tmp_path, motif_dim, colour_dim, **functions):
 
 
 def use_encoder(monkeypatch, mean_of):
-    """Let `evaluate` encode each picture by mean_of(picture) -> (D,)."""
+    """Let `evaluate` encode each picture by mean_of(picture) -> (D,), and know no other regions than whole pictures."""
 
     def encode(run, pictures, keys=None):
         mu = np.stack([mean_of(picture) for picture in pictures]).astype(np.float32)
         return Latents(tuple(map(str, range(len(mu)))), mu, np.ones_like(mu), run.config.model.motif_dim)
 
+    def wholes(bench):
+        items, rows = bench.everything
+        mu = np.concatenate([rows["motif"], rows["colour"]], 1)
+        return Latents(tuple(item.key for item in items), mu, np.ones_like(mu), rows["motif"].shape[1])
+
     monkeypatch.setattr(evaluate, "encode", encode)
-    monkeypatch.setattr(evaluate._Bench, "by_regions", lambda bench, queries: {})  # their squares have no known answer
+    monkeypatch.setattr(evaluate._Bench, "regions", property(wholes))
+    monkeypatch.setattr(evaluate._Bench, "regions_of_views", lambda bench, view, some: bench.regions.of(some))
 
 
 def own_axis(count):
@@ -127,8 +133,9 @@ def test_a_real_model_is_measured_on_every_task_and_the_result_is_json(run, pain
         names = {row["name"] for row in results["tasks"][task]["rows"]}
         simple = {"colour histogram", "LBP", "colour histogram and LBP", "PCA of pixels"}
         ours = {"motif and colour", "motif", "colour"}
-        more = {"items": {f"{name}, by regions" for name in ours}}
-        more["retrieval"] = {"motif and colour, by kin", "LBP, by kin"}
+        regions = {f"{name}, by regions" for name in ours}
+        kin = {f"{name}, by kin" for name in ("motif and colour", "motif and colour, by regions", "LBP")}
+        more = {"items": regions, "views": regions, "retrieval": regions | kin}
         assert names == ours | simple | more.get(task, set())
     figures = [f for task in results["tasks"].values() for row in task["rows"] for f in row["figures"].values()]
     assert all(f["low"] is None or f["low"] <= f["value"] <= f["high"] for f in figures)
@@ -228,7 +235,7 @@ def test_kin_are_found_among_the_same_pictures_with_less_colour(monkeypatch, tmp
     known = known_run(tmp_path, 3, 2)
     task = evaluate.evaluate(known, make_set(tmp_path / "set", pictures), ("retrieval",))["tasks"]["retrieval"]
     assert row(task, "motif and colour, by kin")["mAP@R"]["value"] > row(task, "motif and colour")["mAP@R"]["value"]
-    monkeypatch.setattr(evaluate, "BY_KIN", 1)
+    monkeypatch.setattr(evaluate, "SLOWLY", 1)
     task = evaluate.evaluate(known, make_set(tmp_path / "again", pictures), ("retrieval",))["tasks"]["retrieval"]
     assert row(task, "LBP, by kin")["R@1"]["n"] == 1 and row(task, "LBP")["R@1"]["n"] == 2
 
@@ -259,10 +266,26 @@ def test_a_second_photograph_is_asked_for_by_test_pictures_only_and_by_item_pref
 def test_by_regions_a_picture_is_nearest_to_itself_and_scores_are_cosines(run, painted_set):
     bench = evaluate._Bench(run, painted_set, 0, lambda what, done, total: None, {})
     items, _ = bench.everything
-    for scores in bench.by_regions([0, 5]).values():
+    for scores in bench.by_regions(bench.regions.of([0, 5])).values():
         assert scores.shape == (2, len(items))
         assert scores[0, 0] == pytest.approx(1, abs=1e-4)
         assert scores[1, 5] == scores[1].max() == pytest.approx(1, abs=1e-4)
+        among = bench.by_regions(bench.regions.of([0, 5]), [5, 7])
+    assert among["colour"].shape == (2, 2) and (among["colour"] == scores[:, [5, 7]]).all()
+
+
+def test_regions_of_a_view_are_those_of_the_very_view_drawn_twice_as_large(monkeypatch, run, painted_set):
+    def unchanged(name, image, size, **_):
+        return images.square(image, size)
+
+    bench = evaluate._Bench(run, painted_set, 0, lambda what, done, total: None, {})
+    asked, items = bench.tests[0], bench.everything[0]
+    real = bench.regions_of_views("phone_photo", [2, 7])
+    assert list(dict.fromkeys(real.keys)) == [asked[2].key, asked[7].key]
+    monkeypatch.setattr(evaluate.views, "evaluation_view", unchanged)
+    found = bench.by_regions(bench.regions_of_views("phone_photo", [2, 7]))["motif"]
+    assert [items[place].key for place in found.argmax(1)] == [asked[2].key, asked[7].key]
+    assert not np.allclose(real.mu[0], bench.regions_of_views("phone_photo", [2, 7]).mu[0], atol=1e-3)
 
 
 def test_other_embeddings_are_measured_beside_ours(run, painted_set):

@@ -20,7 +20,7 @@ from saree_vae.checkpoint import load
 from saree_vae.encoding import encode_items
 from saree_vae.errors import SareeError
 from saree_vae.images import ImageError, square
-from saree_vae.latents import Latents, match
+from saree_vae.latents import Latents, match, pairing
 from saree_vae.regions import WHOLE
 
 
@@ -70,12 +70,24 @@ def test_reading_names_what_cannot_be_read(tmp_path):
         regions.read(tmp_path / "a.jpg", 64, 4)
 
 
-def test_a_match_is_the_mean_of_the_best_pairs():
+def test_a_part_matches_one_way_and_a_whole_picture_both_ways():
     scores = np.array([[0.9, 0.1, 0.8], [0.2, 0.6, 0.0], [0.3, 0.1, 0.7]])
     starts = np.array([0, 2])  # an item of two vectors and an item of one
-    np.testing.assert_allclose(match(scores, starts, 1), [0.9, 0.8])
-    np.testing.assert_allclose(match(scores, starts, 2), [(0.9 + 0.6) / 2, (0.8 + 0.7) / 2])
-    np.testing.assert_allclose(match(scores, starts, 9), [(0.9 + 0.6 + 0.3) / 3, (0.8 + 0.0 + 0.7) / 3])
+    there = np.array([(0.9 + 0.6 + 0.3) / 3, (0.8 + 0.0 + 0.7) / 3])
+    back = np.array([(0.9 + 0.6) / 2, 0.8])
+    np.testing.assert_allclose(match(scores, starts), there)
+    for wholes, whole in (([0], (0.9, 0.8)), ([2], (0.3, 0.7)), ([1, 2], (0.3, 0.7))):
+        expected = (there + back) * 3 / 8 + np.array(whole) / 4
+        np.testing.assert_allclose(match(scores, starts, wholes), expected)
+
+
+@pytest.mark.parametrize("wholes", [(), (0,), (0, 2)])
+def test_what_is_paired_counts_once_though_many_are_equal(wholes):
+    scores, starts = np.round(np.random.default_rng(0).normal(size=(4, 9)), 0), np.array([0, 1, 5])
+    weights = pairing(scores, starts, wholes)
+    assert (weights >= 0).all()
+    np.testing.assert_allclose(np.add.reduceat(weights.sum(0), starts), 1, rtol=1e-6)
+    np.testing.assert_allclose(match(np.ones((4, 9)), starts, wholes), 1, rtol=1e-6)
 
 
 def test_encoded_regions_are_rows_with_boxes_and_survive_the_file(cloth, tiny_run, tmp_path):
@@ -112,7 +124,7 @@ def test_a_part_finds_the_part_that_it_looks_like_and_says_where(tiny_run, tmp_p
         hits = opened.search_one(query, boxes, 3, motif=0)
     assert hits[0].key == "two.png"
     assert hits[0].box[0] >= 0.49  # the blue half
-    assert hits[0].colour == hits[0].score > 0.9
+    assert hits[0].colour == hits[0].score > hits[1].score + 0.1
 
 
 def test_a_catalogue_goes_on_as_it_was_made(cloth, tiny_run, tmp_path):
