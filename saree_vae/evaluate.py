@@ -51,8 +51,8 @@ BATCH = 64
 REGIONS = "by regions"
 ABOUT_REGIONS = (
     f"By regions, as in a catalogue of `index --regions`: up to {regions.CROPS} small squares of the cloth and "
-    f"{regions.LARGE} large ones beside the whole picture. Every one counts with the most like one of the other "
-    "picture, and the whole pictures by themselves a quarter."
+    f"{regions.LARGE} large ones beside the whole picture. Each one that asks counts with the most like one of the "
+    "other picture, the two whole pictures by themselves a quarter."
 )
 NO_SECOND_PHOTOGRAPH = (
     "No test picture shares its item_id with another picture, so there is no second photograph to find."

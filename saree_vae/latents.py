@@ -106,25 +106,20 @@ def match(scores: np.ndarray, starts: np.ndarray, wholes: Sequence[int] = ()) ->
 def pairing(scores: np.ndarray, starts: np.ndarray, wholes: Sequence[int] = ()) -> np.ndarray:
     """How much each vector of a query counts with each of an item's, (V, T); 1 in sum over each item's columns.
 
-    A part is looked for in the item: each of the query's vectors counts with the one that is most like it. A whole
-    picture is compared both ways: each of the item's vectors counts with the one of the query, too, that is most like
-    it (as in the Chamfer distance, Barrow et al. 1977); and the whole pictures by themselves, by WHOLES.
+    Each of the query's vectors counts with that of the item which is most like it, so a close-up may be found in the
+    figure that it is of; where the query is a whole picture, it counts by WHOLES with the whole picture of the item.
 
     Args:
         scores: query vectors against stored vectors, (V, T).
         starts: (N,) where each item's columns begin, rising from 0; its whole picture is the first of them.
         wholes: rows of the query that saw a whole picture; none where it is a part of one.
     """
-    lengths = np.diff(starts, append=scores.shape[1])
-    item = np.repeat(np.arange(len(starts)), lengths)
-    there = scores == np.maximum.reduceat(scores, starts, axis=1)[:, item]
-    there = there / (np.add.reduceat(there, starts, axis=1, dtype=np.float32)[:, item] * len(scores))
-    if not len(wholes):
-        return there
-    back = scores == scores.max(0)
-    back = back / (back.sum(0) * lengths[item])
-    weights = (1 - WHOLES) / 2 * (there + back)
-    wholes = np.asarray(wholes)
-    best = wholes[scores[np.ix_(wholes, starts)].argmax(0)]  # of several pictures, that which is most like it
-    weights[best, starts] += WHOLES
+    item = np.repeat(np.arange(len(starts)), np.diff(starts, append=scores.shape[1]))
+    weights = np.float32(scores == np.maximum.reduceat(scores, starts, axis=1)[:, item])
+    weights /= np.add.reduceat(weights, starts, axis=1)[:, item] * len(scores)  # equally like ones share
+    if len(wholes):
+        wholes = np.asarray(wholes)
+        best = wholes[scores[np.ix_(wholes, starts)].argmax(0)]  # of several pictures, that which is most like it
+        weights *= 1 - WHOLES
+        weights[best, starts] += WHOLES
     return weights

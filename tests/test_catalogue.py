@@ -205,13 +205,11 @@ def test_an_items_score_is_that_of_vectors_and_those_most_like_them(
             halves = cosines(query[row], stored.mu[column])
             score = np.dot(weights, halves) / sum(weights)
             pairs[row, column] = (score, *halves, stored.boxes[column], boxes[row])
-        there = [max(pairs[row, column] for column in range(len(stored.mu))) for row in range(query_vectors)]
-        figures = np.mean([pair[:3] for pair in there], axis=0)
+        nearest = [max(pairs[row, column] for column in range(len(stored.mu))) for row in range(query_vectors)]
+        figures = np.mean([pair[:3] for pair in nearest], axis=0)
         if wholes:
-            back = [max(pairs[row, column] for row in range(query_vectors)) for column in range(len(stored.mu))]
-            both = (figures + np.mean([pair[:3] for pair in back], axis=0)) / 2
             whole = max(pairs[row, 0] for row in range(query_vectors) if boxes[row] == WHOLE)
-            figures = 0.75 * both + 0.25 * np.array(whole[:3])
+            figures = 0.75 * figures + 0.25 * np.array(whole[:3])
         if int(stored.key[:3]) not in excluded:
             truth[stored.key] = (*figures, *max(pairs.values())[3:])
     with Catalogue.create(tmp_path_factory.mktemp("cat"), **MODEL) as catalogue:

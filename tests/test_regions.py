@@ -70,14 +70,13 @@ def test_reading_names_what_cannot_be_read(tmp_path):
         regions.read(tmp_path / "a.jpg", 64, 4)
 
 
-def test_a_part_matches_one_way_and_a_whole_picture_both_ways():
+def test_each_part_counts_with_the_most_like_one_and_wholes_a_quarter():
     scores = np.array([[0.9, 0.1, 0.8], [0.2, 0.6, 0.0], [0.3, 0.1, 0.7]])
     starts = np.array([0, 2])  # an item of two vectors and an item of one
-    there = np.array([(0.9 + 0.6 + 0.3) / 3, (0.8 + 0.0 + 0.7) / 3])
-    back = np.array([(0.9 + 0.6) / 2, 0.8])
-    np.testing.assert_allclose(match(scores, starts), there)
+    parts = np.array([(0.9 + 0.6 + 0.3) / 3, (0.8 + 0.0 + 0.7) / 3])
+    np.testing.assert_allclose(match(scores, starts), parts)
     for wholes, whole in (([0], (0.9, 0.8)), ([2], (0.3, 0.7)), ([1, 2], (0.3, 0.7))):
-        expected = (there + back) * 3 / 8 + np.array(whole) / 4
+        expected = parts * 3 / 4 + np.array(whole) / 4
         np.testing.assert_allclose(match(scores, starts, wholes), expected)
 
 
