@@ -75,7 +75,7 @@ EARLIER = "Measured with an earlier network, whose motif encoder saw colours, tr
 AT_FIRST = {
     **dict.fromkeys(("peers", "ablations", "family", "throughput"), f"{EARLIER}."),
     **dict.fromkeys(
-        ("transfer", "cluster_head", "regions", "anomaly"),
+        ("transfer", "regions", "anomaly"),
         f"{EARLIER}; `runs/textiles` was 50 epochs of it, from nothing.",
     ),
     **dict.fromkeys(
