@@ -19,12 +19,13 @@ import study
 
 from saree_vae import baselines, data, metrics
 from saree_vae.checkpoint import Run
-from saree_vae.encoding import encode, shrunk
+from saree_vae.encoding import encode, encode_items, shrunk
 from saree_vae.errors import SareeError
-from saree_vae.evaluate import Describe
+from saree_vae.evaluate import OURS, REGIONS, Describe, by_regions
 from saree_vae.kin import WEIGHTS, kinship, weighted
+from saree_vae.regions import CROPS
 
-KIN = "motif and colour, by kin"
+KIN = f"{OURS[0]}, {REGIONS}, by kin"
 FIGURES = ("R@1", "mAP@R")
 
 
@@ -80,14 +81,17 @@ def one(source: str, options: argparse.Namespace, dataset: data.DataSet) -> dict
     size = run.config.model.image_size
     queries, gallery = shrunk(asking.images, size), shrunk(stored.images, size)
     labels = [item.cluster for item in asking.items], [item.cluster for item in stored.items]
+    measured = {
+        name: metrics.retrieval(describe(queries), labels[0], describe(gallery), labels[1], ks=(1,))
+        for name, describe in described(run).items()
+    }
+    parts = [encode_items(run, pictures.items, crops=CROPS)[0] for pictures in (asking, stored)]
+    asked, among = (weighted(part.means(), part.motif_dim, **WEIGHTS) for part in parts)
+    scores = {f"{name}, {REGIONS}": found for name, found in by_regions(*parts).items() if name != "colour"}
+    scores[KIN] = np.stack([kinship(query, among) for query in asked])
+    measured |= {name: metrics.retrieval_by_scores(found, *labels, ks=(1,)) for name, found in scores.items()}
     figures, kept = {}, 0
-    for name, describe in described(run).items():
-        asked, among = describe(queries), describe(gallery)
-        if name == KIN:
-            scores = np.stack([kinship(query, among) for query in asked])
-            found = metrics.retrieval_by_scores(scores, *labels, ks=(1,))
-        else:
-            found = metrics.retrieval(asked, labels[0], among, labels[1], ks=(1,))
+    for name, found in measured.items():
         if not found.kept.any():
             raise SareeError(f"{source}: no other source has any of its clusters")
         figures[name] = dict(zip(FIGURES, map(float, (found.recall[1].mean(), found.map_at_r.mean())), strict=True))
@@ -101,7 +105,6 @@ def described(run: Run) -> dict[str, Describe]:
     return {
         "motif and colour": lambda pictures: encode(run, pictures).embedding() * np.float32(np.sqrt(0.5)),
         "motif": lambda pictures: encode(run, pictures).embedding()[:, :half],
-        KIN: lambda pictures: weighted(encode(run, pictures).embedding(), half, **WEIGHTS),
         "LBP": baselines.lbp,
         "colour histogram": baselines.colour_histogram,
     }

@@ -148,9 +148,9 @@ def _retrieval(bench: _Bench) -> dict:
     hits = [items[stored[i]] for i in first]
     asked = [items[i] for i in kept]
     table = [_row("", name, _recalls(f, bench.seed)) for name, f in found.items()]
-    for name, scores in bench.by_regions(bench.regions.of(asking), stored).items():
-        by_regions = _recalls(metrics.retrieval_by_scores(scores, *labels, ks=KS), bench.seed)
-        table.append(_row("", f"{name}, {REGIONS}", by_regions, ours=True))
+    for name, scores in by_regions(bench.regions.of(asking), bench.regions.of(stored)).items():
+        figures = _recalls(metrics.retrieval_by_scores(scores, *labels, ks=KS), bench.seed)
+        table.append(_row("", f"{name}, {REGIONS}", figures, ours=True))
     some = np.random.default_rng(bench.seed).permutation(kept)[:SLOWLY]
     labels = [items[i].cluster for i in some], labels[1]
     for name, kin in bench.by_kin(some, stored).items():
@@ -196,7 +196,7 @@ def _views(bench: _Bench) -> dict:
             recall = metrics.find(rows, stored[name], targets, ks=KS)
             of_piece = metrics.retrieval(rows, wanted, stored[name], pieces, ks=(1,)) if several else None
             table.append(_row(view, name, _own(recall, of_piece, bench.seed)) | {"meant": VIEW_KEEPS[view] == name})
-        for name, scores in bench.by_regions(bench.regions_of_views(view, some)).items():
+        for name, scores in by_regions(bench.regions_of_views(view, some), bench.regions).items():
             recall = metrics.retrieval_by_scores(scores, targets[some], range(len(items)), ks=KS).recall
             own = [wanted[i] for i in some]
             of_piece = metrics.retrieval_by_scores(scores, own, pieces, ks=(1,)) if several else None
@@ -238,7 +238,7 @@ def _items(bench: _Bench) -> dict:
                 table.append(_row(group, name, _recalls(found, bench.seed)))
         if not table:
             continue
-        for name, scores in bench.by_regions(bench.regions.of(queries)).items():
+        for name, scores in by_regions(bench.regions.of(queries), bench.regions).items():
             found = metrics.same_item_by_scores(scores, names, queries, ks=KS)
             if found.kept.any():
                 table.append(_row(group, f"{name}, {REGIONS}", _recalls(found, bench.seed), ours=True))
@@ -556,25 +556,12 @@ class _Bench:
         mu, sigma = (np.concatenate([getattr(one, name) for one in parts]) for name in ("mu", "sigma"))
         return Latents(tuple(keys), mu, sigma, self.run.config.model.motif_dim)
 
-    def by_regions(self, asking: Latents, stored: Sequence[int] | None = None) -> dict[str, np.ndarray]:
-        """Scores of pictures by their regions against those of stored ones (of all, if not given), (Q, N), by OURS."""
-        among = self.regions if stored is None else self.regions.of(stored)
-        rows = _by_half(among.embedding(), among.motif_dim)
-        parts = _by_half(asking.embedding(), asking.motif_dim)
-        each = np.split(np.arange(len(asking)), asking.starts[1:])
-        return {
-            name: np.stack([match(parts[name][own] @ rows[name].T, among.starts, wholes=[0]) for own in each])
-            for name in rows
-        }
-
     def by_kin(self, asking: Sequence[int], stored: Sequence[int]) -> dict[str, np.ndarray]:
         """Kinship of stored pictures to those that ask, (Q, N), by whole pictures, by regions and by LBP."""
         _, rows = self.everything
         half = self.run.config.model.motif_dim
         wholes = np.concatenate([rows["motif"], rows.get("colour", rows["motif"][:, :0])], 1)
-        means = np.add.reduceat(self.regions.embedding(), self.regions.starts, axis=0)
-        means = np.concatenate([unit(means[:, :half]), unit(means[:, half:])], 1)
-        ours = {OURS[0]: wholes, f"{OURS[0]}, {REGIONS}": means}
+        ours = {OURS[0]: wholes, f"{OURS[0]}, {REGIONS}": self.regions.means()}
         embeddings = {name: weighted(part, half, **WEIGHTS) for name, part in ours.items()} | {"LBP": rows["LBP"]}
         found = {}
         for name, embedding in embeddings.items():
@@ -641,6 +628,16 @@ class _Bench:
         if not len(pictures.items):
             raise SareeError(f"{self.dataset.root}: none of the test pictures can be read")
         return pictures.items, pictures.images
+
+
+def by_regions(asking: Latents, stored: Latents) -> dict[str, np.ndarray]:
+    """Scores of pictures by their regions against those of stored ones, (Q, N), by OURS, as a catalogue gives them."""
+    rows, parts = (_by_half(latents.embedding(), latents.motif_dim) for latents in (stored, asking))
+    each = np.split(np.arange(len(asking)), asking.starts[1:])
+    return {
+        name: np.stack([match(parts[name][own] @ rows[name].T, stored.starts, wholes=[0]) for own in each])
+        for name in rows
+    }
 
 
 def _by_half(embedding: np.ndarray, half: int) -> dict[str, np.ndarray]:

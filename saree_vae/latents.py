@@ -65,6 +65,11 @@ class Latents:
         """Unit motif and unit colour side by side, (N, D) float32: what the index stores."""
         return np.concatenate([unit(self.motif), unit(self.colour)], axis=1)
 
+    def means(self) -> np.ndarray:
+        """Of each picture the mean of its rows' embeddings, each half of length one again, in the order of `starts`."""
+        sums = np.add.reduceat(self.embedding(), self.starts, axis=0)
+        return np.concatenate([unit(sums[:, : self.motif_dim]), unit(sums[:, self.motif_dim :])], axis=1)
+
     def save(self, path: str | Path) -> None:
         """Write an npz with keys, mu, sigma, the slices "motif" and "colour", and the boxes if there are any."""
         bounds = {"motif": (0, self.motif_dim), "colour": (self.motif_dim, self.mu.shape[1])}

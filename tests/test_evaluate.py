@@ -266,11 +266,11 @@ def test_a_second_photograph_is_asked_for_by_test_pictures_only_and_by_item_pref
 def test_by_regions_a_picture_is_nearest_to_itself_and_scores_are_cosines(run, painted_set):
     bench = evaluate._Bench(run, painted_set, 0, lambda what, done, total: None, {})
     items, _ = bench.everything
-    for scores in bench.by_regions(bench.regions.of([0, 5])).values():
+    for scores in evaluate.by_regions(bench.regions.of([0, 5]), bench.regions).values():
         assert scores.shape == (2, len(items))
         assert scores[0, 0] == pytest.approx(1, abs=1e-4)
         assert scores[1, 5] == scores[1].max() == pytest.approx(1, abs=1e-4)
-        among = bench.by_regions(bench.regions.of([0, 5]), [5, 7])
+        among = evaluate.by_regions(bench.regions.of([0, 5]), bench.regions.of([5, 7]))
     assert among["colour"].shape == (2, 2) and (among["colour"] == scores[:, [5, 7]]).all()
 
 
@@ -283,7 +283,7 @@ def test_regions_of_a_view_are_those_of_the_very_view_drawn_twice_as_large(monke
     real = bench.regions_of_views("phone_photo", [2, 7])
     assert list(dict.fromkeys(real.keys)) == [asked[2].key, asked[7].key]
     monkeypatch.setattr(evaluate.views, "evaluation_view", unchanged)
-    found = bench.by_regions(bench.regions_of_views("phone_photo", [2, 7]))["motif"]
+    found = evaluate.by_regions(bench.regions_of_views("phone_photo", [2, 7]), bench.regions)["motif"]
     assert [items[place].key for place in found.argmax(1)] == [asked[2].key, asked[7].key]
     assert not np.allclose(real.mu[0], bench.regions_of_views("phone_photo", [2, 7]).mu[0], atol=1e-3)
 
