@@ -23,8 +23,8 @@ from saree_vae.encoding import encode, encode_items, shrunk
 from saree_vae.errors import SareeError
 from saree_vae.evaluate import OURS, REGIONS, Describe, by_regions
 from saree_vae.kin import WEIGHTS, kinship, weighted
-from saree_vae.regions import CROPS
 
+CROPS = 4  # small regions of a picture: a third faster than the usual, and finds about as much
 KIN = f"{OURS[0]}, {REGIONS}, by kin"
 FIGURES = ("R@1", "mAP@R")
 

@@ -360,8 +360,14 @@ class Catalogue:
             scores = kinship(*(weighted(rows, self.motif_dim, *shares) for rows in (query[0], means)))
             # Some more than k: among equal scores the key decides, and the keys are in the database.
             best = np.argsort(-scores, kind="stable")[: 2 * k]
-            found = list(zip(scores[best].tolist(), ids[starts[best]].tolist(), strict=True))
-            return self._hits(database, loaded, query, [found], [WHOLE])[0][:k]
+            vectors = ids[starts[best]].tolist()
+            rows = self._rows(database, vectors)
+        motif, colour = (
+            (means[best, half] @ query[0, half]).tolist()
+            for half in (slice(self.motif_dim), slice(self.motif_dim, None))
+        )
+        told = zip(vectors, scores[best].tolist(), motif, colour, strict=True)
+        return sorted((_hit(rows[vector], *figures, WHOLE) for vector, *figures in told), key=_order)[:k]
 
     def _matches(
         self,

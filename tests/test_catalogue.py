@@ -250,6 +250,9 @@ def test_kin_are_ranked_by_the_mean_of_their_vectors_among_what_matches(folder):
         parts = np.concatenate([entry(5).mu, query])
         mean = catalogue._unit_halves(parts).mean(0, keepdims=True)
         by_parts = catalogue.search_one(parts, [(0, 0, 0.5, 0.5), WHOLE], 99, kin=True, colour=0.3)
+        own = catalogue.search_one(*catalogue.vectors("020.jpg"), 99, kin=True, colour=0.3)
+        itself = next(hit for hit in own if hit.key == "020.jpg")
+        assert (itself.motif, itself.colour) == pytest.approx((1, 1))  # of the means, not of the whole picture
         assert keys(by_parts) == keys(catalogue.search_one(mean, k=99, kin=True, colour=0.3)) != keys(hits)
         some = keys(catalogue.search_one(query, k=99, kin=True, where="cluster == 'ikat'", exclude=["001.jpg"]))
         assert sorted(some) == sorted(set(catalogue.matching("cluster == 'ikat'")) - {"001.jpg"})
