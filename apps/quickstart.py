@@ -12,7 +12,20 @@ import numpy as np
 from PIL import Image
 from rich.console import Console
 
-from saree_vae import checkpoint, config, data, evaluate, indexing, loom, model_card, report, sheets, train, views
+from saree_vae import (
+    checkpoint,
+    config,
+    data,
+    evaluate,
+    indexing,
+    loom,
+    model_card,
+    regions,
+    report,
+    sheets,
+    train,
+    views,
+)
 from saree_vae.encoding import decode, encode, shrunk
 from saree_vae.errors import SareeError
 from saree_vae.files import atomic_write
@@ -48,12 +61,14 @@ def run(where: Path | None, out: Path, console: Console) -> None:
         with bar("looking them over") as step:
             console.print("\n".join(data.check(where, progress=step).lines()))
     console.print("2/5 training", style="bold")
-    loaded = _trained(dataset, out / "run", drawn=where == out / "data")
+    catalogue, drawn = out / "catalogue", where == out / "data"
+    loaded = _trained(dataset, out / "run", drawn)
     console.print("3/5 catalogue", style="bold")
+    crops = 0 if drawn or catalogue.exists() else regions.CROPS  # one that is there goes on as it was made
     with bar("indexing") as step:
-        indexed = indexing.index(loaded, dataset, out / "catalogue", progress=step)
+        indexed = indexing.index(loaded, dataset, catalogue, crops=crops, progress=step)
     tell_bad(indexed.bad)
-    named = where != out / "data" and _head(loaded, dataset, out / "head", console)
+    named = not drawn and _head(loaded, dataset, out / "head", console)
     console.print("4/5 measuring", style="bold")
     with task_bar() as progress:
         results = evaluate.evaluate(loaded, dataset, ("all",), progress=progress)
@@ -62,7 +77,7 @@ def run(where: Path | None, out: Path, console: Console) -> None:
     model_card.write(loaded, dataset, results)
     console.print("5/5 report", style="bold")
     steps = _next_steps(where, out, dataset, named)
-    pictures = _pictures(loaded, dataset, out / "catalogue")
+    pictures = _pictures(loaded, dataset, catalogue)
     report.write_report(
         out / "report.html",
         title="saree-vae quickstart",

@@ -12,7 +12,8 @@ import pytest
 from typer.testing import CliRunner
 
 from apps import cli, quickstart
-from saree_vae import checkpoint
+from saree_vae import checkpoint, regions
+from saree_vae.catalogue import Catalogue
 
 runner = CliRunner()
 
@@ -89,6 +90,8 @@ def test_it_takes_a_folder_of_photographs_with_faults(made, small, cloth, tmp_pa
     assert result.exit_code == 0, result.output
     assert "broken.jpg" in result.output
     assert "1 of 33 pictures" in (tmp_path / "out" / "report.html").read_text()
+    with Catalogue.open(tmp_path / "out" / "catalogue") as photographs, Catalogue.open(made[0] / "catalogue") as drawn:
+        assert (photographs.crops, drawn.crops) == (regions.CROPS, 0)
     begun = checkpoint.load(tmp_path / "out" / "run", "cpu")
     assert begun.seen > checkpoint.load(quickstart.BEGINNING, "cpu").seen
 
