@@ -4,7 +4,8 @@
 
 One model for each of the largest sources of clusters whose names begin with the prefix; the queries are that source's
 test pictures of such clusters, the gallery is train and val of the others. By regions, CROPS small ones of a picture at
-most. LBP and the colour histogram are asked the same. An interrupted command goes on where it was when it is given the same --work again.
+most. LBP and the colour histogram are asked the same. An interrupted command goes on where it was when it is given the
+same --work again.
 """
 
 from __future__ import annotations
