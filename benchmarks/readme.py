@@ -81,9 +81,10 @@ EARLIER = "Measured with an earlier network, whose motif encoder saw colours, tr
 AT_FIRST = {
     **dict.fromkeys(("peers", "ablations", "family", "throughput"), f"{EARLIER}."),
     **dict.fromkeys(
-        ("transfer", "regions", "anomaly"),
+        ("transfer", "anomaly"),
         f"{EARLIER}; `runs/textiles` was 50 epochs of it, from nothing.",
     ),
+    "regions": f"{EARLIER}; `runs/textiles` was 50 epochs of it, from nothing, and the three best pairs counted.",
     **dict.fromkeys(
         ("interpolation", "augment"), f"{EARLIER}; `runs/textiles` was 36 epochs of it at a temperature of 0.15."
     ),
