@@ -14,7 +14,8 @@ from torch import nn
 from saree_vae import baselines, checkpoint, config, evaluate, images, likelihood, model_card
 from saree_vae.data import read_data
 from saree_vae.errors import SareeError
-from saree_vae.latents import Latents, unit
+from saree_vae.kin import WEIGHTS, kinship, weighted
+from saree_vae.latents import Latents, match, unit
 from saree_vae.objective import Elbo
 from saree_vae.vae import VAE
 
@@ -270,12 +271,34 @@ def test_by_regions_a_picture_is_nearest_to_itself_and_scores_are_cosines(run, p
         assert scores.shape == (2, len(items))
         assert scores[0, 0] == pytest.approx(1, abs=1e-4)
         assert scores[1, 5] == scores[1].max() == pytest.approx(1, abs=1e-4)
-        among = evaluate.by_regions(bench.regions.of([0, 5]), bench.regions.of([5, 7]))
+        latents = bench.regions.of([0, 5])
+    rows, stored = unit(latents.motif), unit(bench.regions.motif)
+    first = match(rows[: latents.starts[1]] @ stored.T, bench.regions.starts, wholes=[0])  # as a catalogue does
+    np.testing.assert_allclose(evaluate.by_regions(latents, bench.regions)["motif"][0], first, atol=1e-6)
+    among = evaluate.by_regions(latents, bench.regions.of([5, 7]))
     assert among["colour"].shape == (2, 2) and (among["colour"] == scores[:, [5, 7]]).all()
 
 
+def test_kin_by_regions_are_those_of_the_means_of_regions(run, painted_set):
+    bench = evaluate._Bench(run, painted_set, 0, lambda what, done, total: None, {})
+    latents, half = bench.regions, bench.regions.motif_dim
+    own = latents.embedding()[: latents.starts[1]].mean(0)
+    means = latents.means()
+    np.testing.assert_allclose(
+        means[0], np.concatenate([unit(own[None, :half]), unit(own[None, half:])], 1)[0], atol=1e-6
+    )
+    stored = list(range(1, 30))
+    found = bench.by_kin([0], stored)
+    rows = weighted(means, half, **WEIGHTS)
+    np.testing.assert_allclose(found["motif and colour, by regions"][0], kinship(rows[0], rows[stored]), atol=1e-6)
+    assert not np.allclose(found["motif and colour"], found["motif and colour, by regions"], atol=1e-3)
+
+
 def test_regions_of_a_view_are_those_of_the_very_view_drawn_twice_as_large(monkeypatch, run, painted_set):
-    def unchanged(name, image, size, **_):
+    numbers = []
+
+    def unchanged(name, image, size, index, **_):
+        numbers.append(index)
         return images.square(image, size)
 
     bench = evaluate._Bench(run, painted_set, 0, lambda what, done, total: None, {})
@@ -285,6 +308,7 @@ def test_regions_of_a_view_are_those_of_the_very_view_drawn_twice_as_large(monke
     monkeypatch.setattr(evaluate.views, "evaluation_view", unchanged)
     found = evaluate.by_regions(bench.regions_of_views("phone_photo", [2, 7]), bench.regions)["motif"]
     assert [items[place].key for place in found.argmax(1)] == [asked[2].key, asked[7].key]
+    assert numbers == [2, 7]  # as when whole pictures are asked: a picture's view does not depend on the others
     assert not np.allclose(real.mu[0], bench.regions_of_views("phone_photo", [2, 7]).mu[0], atol=1e-3)
 
 
