@@ -44,7 +44,7 @@ BOUNDED = 64 * 3 * 128 * 128  # pixel values of the pictures it is taken of, at 
 MIXTURE_VALUES = 2000 * 3 * 128 * 128  # pixel values that a mixture learns from, at most: 400 MB, half a minute
 SMALL = 3 * 32 * 32  # pixel values up to which a fully connected model is checked by annealing, half a minute
 ANNEALED_PICTURES, ANNEALED = 32, {"chains": 8, "steps": 200}  # on MNIST within half a nat of a bound of 5,000 draws
-SLOWLY = 1000  # pictures that ask by kin, and views by regions, at most: a minute or two each
+SLOWLY = 1000  # pictures that ask for their class by kin or regions, and views by regions, at most: minutes each
 SSIM_SIDE = 11  # pixels of the window of SSIM: smaller pictures have none
 FEW = 10  # fewer values than this get no interval: a bootstrap of five equal ones would claim certainty
 BATCH = 64
@@ -148,14 +148,12 @@ def _retrieval(bench: _Bench) -> dict:
     hits = [items[stored[i]] for i in first]
     asked = [items[i] for i in kept]
     table = [_row("", name, _recalls(f, bench.seed)) for name, f in found.items()]
-    for name, scores in by_regions(bench.regions.of(asking), bench.regions.of(stored)).items():
-        figures = _recalls(metrics.retrieval_by_scores(scores, *labels, ks=KS), bench.seed)
-        table.append(_row("", f"{name}, {REGIONS}", figures, ours=True))
     some = np.random.default_rng(bench.seed).permutation(kept)[:SLOWLY]
-    labels = [items[i].cluster for i in some], labels[1]
-    for name, kin in bench.by_kin(some, stored).items():
-        by_kin = _recalls(metrics.retrieval_by_scores(kin, *labels, ks=KS), bench.seed)
-        table.append(_row("", f"{name}, by kin", by_kin, ours=name != "LBP"))
+    for how, queries, ask in ((REGIONS, np.sort(some), bench.by_regions), ("by kin", some, bench.by_kin)):
+        clusters = [items[i].cluster for i in queries]
+        for name, scores in ask(queries, stored).items():
+            figures = _recalls(metrics.retrieval_by_scores(scores, clusters, labels[1], ks=KS), bench.seed)
+            table.append(_row("", f"{name}, {how}", figures, ours=name != "LBP"))
     return {
         "about": "Each test picture looks for pictures of its own cluster among train and val.",
         "queries": len(kept),
@@ -555,6 +553,10 @@ class _Bench:
             self.progress(f"finding {view.replace('_', ' ')} views by regions", len(set(keys)), len(items))
         mu, sigma = (np.concatenate([getattr(one, name) for one in parts]) for name in ("mu", "sigma"))
         return Latents(tuple(keys), mu, sigma, self.run.config.model.motif_dim)
+
+    def by_regions(self, asking: Sequence[int], stored: Sequence[int]) -> dict[str, np.ndarray]:
+        """Scores of stored pictures to those that ask, (Q, N), by their regions."""
+        return by_regions(self.regions.of(asking), self.regions.of(stored))
 
     def by_kin(self, asking: Sequence[int], stored: Sequence[int]) -> dict[str, np.ndarray]:
         """Kinship of stored pictures to those that ask, (Q, N), by whole pictures, by regions and by LBP."""
