@@ -26,6 +26,7 @@ from saree_vae import (
     train,
     views,
 )
+from saree_vae.catalogue import Catalogue
 from saree_vae.encoding import decode, encode, shrunk
 from saree_vae.errors import SareeError
 from saree_vae.files import atomic_write
@@ -78,11 +79,14 @@ def run(where: Path | None, out: Path, console: Console) -> None:
     console.print("5/5 report", style="bold")
     steps = _next_steps(where, out, dataset, named)
     pictures = _pictures(loaded, dataset, catalogue)
+    with Catalogue.open(catalogue) as opened:
+        by_regions = bool(opened.crops)
     report.write_report(
         out / "report.html",
         title="saree-vae quickstart",
         run_path=loaded.path,
         results=results,
+        regions=by_regions,
         pictures=pictures,
         next_steps=steps,
         notes=_notes(dataset, indexed),

@@ -61,6 +61,7 @@ def write_report(
     title: str,
     run_path: str | Path,
     results: dict,
+    regions: bool = False,
     pictures: Mapping[str, Picture] | None = None,
     next_steps: Sequence[tuple[str, str]] = (),
     notes: Sequence[str] = (),
@@ -70,6 +71,7 @@ def write_report(
     Args:
         run_path: the run folder; its metrics.jsonl is drawn, if it is there.
         results: as `evaluate.evaluate` gives them.
+        regions: the first screen is of a catalogue with regions, not of whole pictures.
         pictures: sections in their order, by a name for the link to them.
         next_steps: what to try, each as (what it does, command).
         notes: sentences that a reader should see first, such as a warning.
@@ -87,7 +89,7 @@ def write_report(
         title=title,
         results=results,
         tasks=[table(name, task) for name, task in results["tasks"].items()],
-        headlines=headlines(results["tasks"]),
+        headlines=headlines(results["tasks"], regions=regions),
         pictures=[_picture(name, *picture) for name, picture in (pictures or {}).items()],
         curves=[_curve(*curve) for curve in curves(run_path)],
         chart=CHART,
@@ -100,13 +102,14 @@ def write_report(
     return path
 
 
-def headlines(tasks: dict) -> list[dict]:
-    """R@1 of the row that answers each question, beside the best baseline of the same part."""
+def headlines(tasks: dict, *, regions: bool = False) -> list[dict]:
+    """R@1 of the row that answers each question, beside the best baseline of the same part, none of them by kin."""
     lines = []
     for task, part, name, question in HEADLINES:
         rows = [row for row in tasks.get(task, {}).get("rows", ()) if row["part"] == part]
+        name = f"{name}, by regions" if regions else name
         ours = next((row for row in rows if row["ours"] and row["name"] == name), None)
-        others = [row for row in rows if not row["ours"]]
+        others = [row for row in rows if not row["ours"] and not row["name"].endswith("by kin")]
         if ours is None:
             continue
         best = max(others, key=lambda row: row["figures"]["R@1"]["value"], default=None)

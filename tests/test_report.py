@@ -145,6 +145,17 @@ def test_the_first_screen_sets_the_model_beside_the_best_baseline(tmp_path):
     assert "histogram" not in short  # which found less than LBP
 
 
+def test_the_first_screen_of_a_catalogue_with_regions_is_by_regions_and_no_baseline_is_by_kin():
+    names = ("motif and colour", "motif and colour, by regions", "LBP", "LBP, by kin")
+    rows = [
+        {"part": "", "name": name, "ours": name.startswith("motif"), "figures": {"R@1": figure(value)}}
+        for name, value in zip(names, (0.5, 0.6, 0.4, 0.7), strict=True)
+    ]
+    for regions, told in ((False, [0.5, 0.4]), (True, [0.6, 0.4])):
+        (line,) = report.headlines({"retrieval": {"rows": rows}}, regions=regions)
+        assert [mark["figure"]["value"] for mark in line["marks"]] == told
+
+
 def test_the_table_holds_the_figures_with_intervals_and_the_best_is_bold(tmp_path):
     page = written(tmp_path)
     html = (tmp_path / "report.html").read_text(encoding="utf-8")
