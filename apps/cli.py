@@ -124,7 +124,7 @@ def train(
     config: Annotated[
         str | None,
         typer.Option(
-            "--config", "-c", metavar="C", help="A YAML file, or textiles (if not said), ladder, quickstart, gpu, ..."
+            "--config", "-c", metavar="C", help="A YAML file, or textiles (if not said), pretrained, ladder, gpu, ..."
         ),
     ] = None,
     start: Annotated[
@@ -148,6 +148,7 @@ def train(
 
     With --from a model that was trained before learns on, here on your pictures, for which fewer epochs are enough;
     --config or --set say otherwise. --from loom is the model in the box, which has learnt from drawn sarees.
+    With --config pretrained the motif encoder begins with what a small network has learnt from ImageNet, fetched once.
 
     Several processes: torchrun --standalone --nproc_per_node=2 -m apps.cli train ...
     """

@@ -33,7 +33,9 @@ class Model(Section):
         description="Motif encoder: 'conv' (our own), 'timm:NAME' for any timm model, or 'mlp' for tiny pictures.",
     )
     pretrained: bool | str = Field(
-        False, description="For timm encoders: false, true (downloads weights) or the path of a weights file."
+        False,
+        description="For timm encoders: false, true (downloads weights) or the path of a weights file. Weights learnt "
+        "so are trained at a tenth of the learning rate.",
     )
     width: int = Field(
         32, ge=8, le=1024, description="Channels of the first stage; later stages double it. Of 'mlp', hidden units."

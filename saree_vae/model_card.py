@@ -84,7 +84,8 @@ def _provenance(run: Run, results: dict) -> Iterator[str]:
     model, about = run.config.model, results["data"]
     pictures = ", ".join(f"{about['pictures'].get(split, 0):,} {split}" for split in ("train", "val", "test"))
     latents = f"{model.motif_dim} motif and {model.colour_dim} colour latents"
-    yield f"* Encoder {model.encoder}, {model.image_size} px, {latents}"
+    learnt = ", from weights learnt elsewhere (model.pretrained)" if model.pretrained else ""
+    yield f"* Encoder {model.encoder}{learnt}, {model.image_size} px, {latents}"
     yield f"* Likelihood {model.likelihood}; {run.config.train.epochs} epochs, seed {run.config.train.seed}"
     yield f"* Model fingerprint `{results['run']['fingerprint']}`"
     yield f"* Config digest `{results['run']['config_digest']}` (config.yaml beside this card)"

@@ -6,6 +6,7 @@ Beside these convolutional ones, small fully connected ones for small grey pictu
 from __future__ import annotations
 
 import itertools
+import logging
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -438,6 +439,9 @@ def _timm_model(name: str, pretrained: bool | str, size: int) -> nn.Module:
 def _created(name: str, options: dict) -> nn.Module:
     import timm
 
+    said = logging.getLogger("timm")
+    level = said.level
+    said.setLevel(logging.ERROR)  # it warns of the weights of the classifier, which nobody asked for
     try:
         return timm.create_model(name, **options)
     except RuntimeError as error:
@@ -453,6 +457,8 @@ def _created(name: str, options: dict) -> nn.Module:
             f"timm:{name}: pretrained weights could not be loaded{offline}; give model.pretrained the path of a "
             f"weights file, or false to start from random weights ({type(error).__name__})"
         ) from None
+    finally:
+        said.setLevel(level)
 
 
 @torch.no_grad()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +11,7 @@ MOMENTUM = 0.95
 FASTER = 4  # times the learning rate of the vectors: by trial, in benchmarks/LOG.md
 LIKE_ADAM = 0.2  # root mean square of a step at a learning rate of 1, as AdamW's usually is (Liu et al. 2025)
 QUINTIC = (3.4445, -4.7750, 2.0315)  # of Jordan et al. 2024: takes singular values near one in the fewest products
+LEARNT = 0.1  # of the learning rate, for weights that were learnt elsewhere
 SMALLEST = 4  # rows and columns; of fewer there is little to make orthogonal
 
 
@@ -22,14 +23,15 @@ class Muon(torch.optim.AdamW):
     libraries have it, a step takes seconds on a processor without bf16.
     """
 
-    def __init__(self, model: nn.Module, learning_rate: float, weight_decay: float):
+    def __init__(self, model: nn.Module, learning_rate: float, weight_decay: float, learnt: Iterable[Tensor] = ()):
         matrices = {id(m.weight) for m in model.modules() if isinstance(m, nn.Linear | nn.Conv2d) and _mixes(m.weight)}
-        groups = _groups(model, weight_decay)
-        turned = {"params": [p for p in groups[0]["params"] if id(p) in matrices], "weight_decay": weight_decay}
-        groups[0]["params"] = [p for p in groups[0]["params"] if id(p) not in matrices]
-        super().__init__(
-            [group | {"orthogonal": False} for group in groups] + [turned | {"orthogonal": True}], learning_rate
-        )
+        kinds = _groups(model, weight_decay, learnt)
+        groups = [
+            group | {"params": [p for p in group["params"] if (id(p) in matrices) == turned], "orthogonal": turned}
+            for turned in (False, True)
+            for group in kinds
+        ]
+        super().__init__([group for group in groups if group["params"]], learning_rate)
 
     @torch.no_grad()
     def step(self, closure: Callable | None = None) -> float | None:
@@ -52,10 +54,13 @@ class Muon(torch.optim.AdamW):
         weight.grad = None  # AdamW passes over it
 
 
-OPTIMIZERS: dict[str, Callable[[nn.Module, float, float], torch.optim.Optimizer]] = {
-    "muon": Muon,
-    "adamw": lambda model, learning_rate, weight_decay: torch.optim.AdamW(_groups(model, weight_decay), learning_rate),
-}
+def adamw(
+    model: nn.Module, learning_rate: float, weight_decay: float, learnt: Iterable[Tensor] = ()
+) -> torch.optim.AdamW:
+    return torch.optim.AdamW(_groups(model, weight_decay, learnt), learning_rate)
+
+
+OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {"muon": Muon, "adamw": adamw}
 
 
 def orthogonal(matrix: Tensor) -> Tensor:
@@ -77,10 +82,16 @@ def _mixes(weight: Tensor) -> bool:
     return weight.shape[1] > 1 and min(weight.flatten(1).shape) >= SMALLEST
 
 
-def _groups(model: nn.Module, weight_decay: float) -> list[dict]:
-    """Weights decay; biases and the scales of normalisation do not."""
-    parameters = list(model.parameters())
-    return [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+def _groups(model: nn.Module, weight_decay: float, learnt: Iterable[Tensor] = ()) -> list[dict]:
+    """Weights decay; biases and the scales of normalisation do not. What was learnt before steps at a slower pace."""
+    known = {id(p) for p in learnt}
+    groups = [
+        {
+            "params": [p for p in model.parameters() if (p.ndim > 1) == decays and (id(p) in known) == slow],
+            "weight_decay": weight_decay if decays else 0.0,
+            "pace": LEARNT if slow else 1.0,
+        }
+        for slow in (False, True)
+        for decays in (True, False)
     ]
+    return [group for group in groups if group["params"]]

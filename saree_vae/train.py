@@ -47,6 +47,7 @@ EXPLODED = 1e4  # the terms are of order 1 per pixel value; nothing healthy come
 WATCHED = 200  # validation pictures measured during training
 SAMPLE = 64  # training pictures by which the latents are fitted to their priors
 ORDER, OTHER = 3, 4  # streams of random numbers, beside the two of `views`: order, another photograph of the piece
+MOTIF = "motif_encoder."  # where the names of its weights begin
 UNTOLD = 0.2  # share of pictures whose class a conditional model is not told: so it learns to do without
 
 
@@ -91,7 +92,8 @@ def train(
     and noise depend only on the seed and the step, so a resumed run ends where an uninterrupted one does.
 
     Args:
-        start: a run of the same model settings, whose weights are trained further.
+        start: a run of the same model settings, whose weights are trained further; of another motif encoder, all
+            weights but that encoder's.
         strict: stop at the first picture that cannot be read, instead of leaving it out and saying so.
         opening: called with (done, total) while the pictures are read.
         watch: called after every step by the first process.
@@ -110,8 +112,10 @@ def train(
         _claim(run, config, resume)
     material = _material(config, dataset, strict, opening, tell)
     config = _with_classes(config, material)
-    model = _fresh_model(config, material, run, start).to(memory_format=torch.channels_last)
-    own = OPTIMIZERS[settings.optimizer](model, settings.learning_rate, settings.weight_decay)
+    goes_on = resume and (run / "last" / "state.safetensors").exists()
+    model = _fresh_model(config, material, start, goes_on).to(memory_format=torch.channels_last)
+    learnt = model.motif_encoder.features.parameters() if config.model.pretrained else ()
+    own = OPTIMIZERS[settings.optimizer](model, settings.learning_rate, settings.weight_decay, learnt)
     stepper, optimizer = fabric.setup(model, own)
     plan = Plan(len(material.images), settings, fabric.global_rank, fabric.world_size)
     known = f"{dataset.digest()}, {len(material.images)} readable"
@@ -125,8 +129,9 @@ def train(
     learn = Learner(config, fabric, stepper, optimizer, len(material.images))
     with _stop_signals() as stop:
         for batch in _loader(config, material, plan, fabric.device.type):
+            rate = settings.learning_rate * warm_cosine(state.step / plan.steps, settings.warmup)
             for group in own.param_groups:
-                group["lr"] = settings.learning_rate * warm_cosine(state.step / plan.steps, settings.warmup)
+                group["lr"] = group["pace"] * rate
             told = learn(batch, state.step, plan.steps, partial(_refuse_broken, state=state))
             state.follow()
             log.add(told, plan.batch)
@@ -569,14 +574,21 @@ def _with_classes(config: Config, material: Material) -> Config:
     return config.model_copy(update={"model": named})
 
 
-def _fresh_model(config: Config, material: Material, run: Path, start: Run | None) -> VAE:
-    """A model at its start; weights of others are not fetched again for a run that has its own."""
+def _fresh_model(config: Config, material: Material, start: Run | None, goes_on: bool) -> VAE:
+    """A model at its start. A start with another motif encoder lends all but that.
+
+    Weights learnt elsewhere are not fetched again for a run that goes on with its own.
+    """
     torch.manual_seed(config.train.seed)
-    resumed = start is not None or (run / "last" / "state.safetensors").exists()
-    model = VAE(config.model.model_copy(update={"pretrained": False}) if resumed else config.model)
+    anew = start is None or start.config.model.encoder != config.model.encoder
+    fetched = anew and not goes_on
+    model = VAE(config.model if fetched else config.model.model_copy(update={"pretrained": False}))
     if start is not None:
+        kept = (MOTIF,) if anew else ()
+        own = {name: value for name, value in model.state_dict().items() if name.startswith(kept)}
+        lent = {name: value for name, value in start.model.state_dict().items() if not name.startswith(kept)}
         try:
-            model.load_state_dict(start.model.state_dict())
+            model.load_state_dict(lent | own)
         except RuntimeError:
             was, now = start.config.model.model_dump(), config.model.model_dump()
             other = ", ".join(f"{name} {was[name]}, not {now[name]}" for name in now if was[name] != now[name])

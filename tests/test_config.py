@@ -14,15 +14,14 @@ def test_every_packaged_config_loads_and_says_only_what_differs(name):
     resolved = config.load(name).model_dump()
     plain = config.Config().model_dump()
     written = yaml.safe_load((config.config_folder() / f"{name}.yaml").read_text())
-    allowed = {("model", "pretrained")}  # written out in the timm config to be seen
     for section, values in written.items():
         for key, value in values.items():
             assert resolved[section][key] == value
-            assert value != plain[section][key] or (section, key) in allowed or name == "timm_mobilenet"
+            assert value != plain[section][key]
 
 
 def test_the_five_configs_are_packaged():
-    assert set(PACKAGED) >= {"tiny", "quickstart", "textiles", "gpu", "timm_mobilenet"}
+    assert set(PACKAGED) >= {"tiny", "quickstart", "textiles", "gpu", "pretrained"}
 
 
 def test_an_override_wins_over_the_file_and_exponents_are_numbers(tmp_path):

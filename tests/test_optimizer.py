@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from saree_vae.optimizer import OPTIMIZERS, Muon, orthogonal
+from saree_vae.optimizer import LEARNT, OPTIMIZERS, Muon, orthogonal
 
 
 @pytest.mark.parametrize("shape", [(32, 200), (200, 32), (64, 64)])
@@ -36,3 +36,15 @@ def test_weights_of_layers_step_alike_in_every_direction_and_all_else_as_by_adam
         step = torch.linalg.svdvals((dict(layers.named_parameters())[name] - decay * before[name]).flatten(1))
         assert step.min() > 0.3 * step.max()
         assert 0.1 < step.square().sum().sqrt() / before[name].numel() ** 0.5 / 4e-3 / 0.2 < 1.3
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_weights_learnt_elsewhere_are_a_group_of_a_slower_pace(name):
+    net = nn.Sequential(nn.Linear(8, 8), nn.BatchNorm1d(8), nn.Linear(8, 8))
+    known = {id(p) for p in net[0].parameters()}
+    groups = OPTIMIZERS[name](net, 1e-3, 0.1, net[0].parameters()).param_groups
+    assert sorted(id(p) for group in groups for p in group["params"]) == sorted(map(id, net.parameters()))
+    for group in groups:
+        assert {id(p) in known for p in group["params"]} == {group["pace"] == LEARNT}
+        assert {p.ndim > 1 for p in group["params"]} == {group["weight_decay"] > 0}
+    assert {group["pace"] for group in OPTIMIZERS[name](net, 1e-3, 0.1).param_groups} == {1.0}

@@ -314,6 +314,33 @@ def test_a_run_trained_further_starts_at_its_weights_and_remembers_what_these_we
         fit(cloth, tmp_path / "wider", "model.motif_dim=20", start=first)
 
 
+def test_a_start_with_another_motif_encoder_lends_all_but_that_and_what_was_learnt_elsewhere_moves_slowly(
+    cloth, tiny_run, tmp_path
+):
+    import timm
+    from safetensors.torch import save_file
+
+    torch.manual_seed(3)
+    learnt = timm.create_model("resnet10t").state_dict()
+    save_file(learnt, tmp_path / "learnt.safetensors")
+    other = ("model.encoder=timm:resnet10t", f"model.pretrained={tmp_path / 'learnt.safetensors'}", "train.epochs=1")
+    first = checkpoint.load(tiny_run)
+    still = weights(fit(cloth, tmp_path / "still", "train.learning_rate=1e-12", *other, start=first))
+    for name, value in weights(tiny_run).items():
+        if name.startswith(("decoder.", "colour_encoder.")) and name.endswith(("weight", "bias")):
+            torch.testing.assert_close(still[name], value, rtol=1e-4, atol=1e-6)
+    net = "motif_encoder.features.net."
+    for name, value in still.items():
+        if name.startswith(net) and name.endswith(("weight", "bias")):
+            torch.testing.assert_close(value, learnt[name.removeprefix(net)], rtol=1e-4, atol=1e-6)
+
+    moved = weights(fit(cloth, tmp_path / "moved", "train.optimizer=adamw", "train.ema=0", *other, start=first))
+    learnt_moved, lent_moved = (
+        (moved[name] - still[name]).abs().median() for name in (f"{net}conv1.0.weight", "decoder.first.weight")
+    )
+    assert 0 < learnt_moved < 0.3 * lent_moved
+
+
 def test_two_processes_train_one_model(cloth, tmp_path):
     run = tmp_path / "run"
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m", "apps.cli"]
