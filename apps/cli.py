@@ -66,14 +66,20 @@ def quickstart(
         Path | None, typer.Option("--data", "-d", metavar="D", help="Your photographs; without it, a set is rendered.")
     ] = None,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where everything is written.")] = Path("saree-quickstart"),
+    pretrained: Annotated[
+        bool,
+        typer.Option("--pretrained", help="Begin with what a small network has learnt from ImageNet, fetched once."),
+    ] = False,
 ) -> None:
     """From a folder of photographs to a search that works: check, train, index, evaluate and report.
 
     Takes a few minutes. Interrupted, it goes on from where it was when called again.
+
+    With --pretrained it finds more, and training takes longer; its weights (18 MB, Apache licence) need a network once.
     """
     from . import quickstart
 
-    quickstart.run(data, out, console())
+    quickstart.run(data, out, console(), pretrained)
 
 
 @app.command()

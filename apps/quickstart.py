@@ -36,8 +36,9 @@ from . import crafts, knowledge
 from .showing import bar, task_bar, tell_bad, training_bar
 
 PICTURES = 700  # drawn when no data is given
-SEEN = {"quickstart": 18_000, "textiles": 9_000}  # pictures that training sees, by config: minutes on 2 cores
-FEWEST, MOST = 3, {"quickstart": 60, "textiles": 15}  # epochs; more of few photographs find less than the box does
+DRAWN, PHOTOGRAPHS, PRETRAINED = "quickstart", "textiles", "pretrained"  # configs
+SEEN = {DRAWN: 18_000, PHOTOGRAPHS: 9_000, PRETRAINED: 9_000}  # pictures that training sees: minutes on 2 cores
+FEWEST, MOST = 3, {DRAWN: 60, PHOTOGRAPHS: 15, PRETRAINED: 8}  # epochs; more of few photographs find less than the box
 BEGINNING = "loom"  # of a model of photographs
 QUERIES = 4  # rows of a search sheet
 HALVES = {
@@ -47,13 +48,18 @@ HALVES = {
 }
 
 
-def run(where: Path | None, out: Path, console: Console) -> None:
+def run(where: Path | None, out: Path, console: Console, pretrained: bool = False) -> None:
     """Data -> run -> catalogue -> figures -> report.html; every step that is done already is kept.
 
+    Args:
+        pretrained: the motif encoder begins with what a small network has learnt from ImageNet.
+
     Raises:
-        SareeError: nothing readable, or `out` holds the run of other data.
+        SareeError: nothing readable, or `out` holds the run of other data or settings; weights that cannot be had.
     """
     LatentIndex(2, 2)  # says now, not after training, where FAISS is missing
+    if pretrained and where is None:
+        raise SareeError("--pretrained is for photographs: name them with --data")
     console.print("1/5 data", style="bold")
     where = where or _rendered(out / "data")
     with bar("opening pictures") as step:
@@ -63,7 +69,7 @@ def run(where: Path | None, out: Path, console: Console) -> None:
             console.print("\n".join(data.check(where, progress=step).lines()))
     console.print("2/5 training", style="bold")
     catalogue, drawn = out / "catalogue", where == out / "data"
-    loaded = _trained(dataset, out / "run", drawn)
+    loaded = _trained(dataset, out / "run", DRAWN if drawn else PRETRAINED if pretrained else PHOTOGRAPHS)
     console.print("3/5 catalogue", style="bold")
     crops = 0 if drawn or catalogue.exists() else regions.CROPS  # one that is there goes on as it was made
     with bar("indexing") as step:
@@ -103,9 +109,9 @@ def _rendered(folder: Path) -> Path:
     return folder
 
 
-def _trained(dataset: data.DataSet, folder: Path, drawn: bool) -> checkpoint.Run:
+def _trained(dataset: data.DataSet, folder: Path, name: str) -> checkpoint.Run:
     """Photographs begin where the loom ended; drawn sarees, which it knows, begin anew with smaller networks."""
-    name, start = ("quickstart", None) if drawn else ("textiles", checkpoint.load(BEGINNING, "cpu"))
+    start = None if name == DRAWN else checkpoint.load(BEGINNING, "cpu")
     count = max(1, len(dataset.of("train")))
     epochs = min(max(round(SEEN[name] / count), FEWEST), MOST[name])
     batch = min(config.load(name).train.batch_size, max(8, count // 4))  # a few steps an epoch, at least

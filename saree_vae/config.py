@@ -96,6 +96,8 @@ class Model(Section):
             "channels 1 needs encoder 'mlp'": self.channels == 1 and not mlp,
             "channels 1 has no palette, so it needs colour_dim 0": self.channels == 1 and self.colour_dim > 0,
             "colour_dim 1 is too few; take 0, or 2 and more": self.colour_dim == 1,
+            f"pretrained needs a timm encoder, not '{self.encoder}'": bool(self.pretrained)
+            and not self.encoder.startswith("timm:"),
             "binary needs likelihood 'bernoulli'": self.binary and self.likelihood != "bernoulli",
             "posterior 'vq' needs an encoder that keeps maps, not 'mlp'": self.posterior == "vq" and mlp,
             "posterior 'vq' has one level of codes and no others; set levels to 1": self.posterior == "vq"

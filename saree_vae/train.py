@@ -38,6 +38,7 @@ from .errors import SareeError
 from .files import atomic_write
 from .latents import unit
 from .likelihood import ACTIVE, active_units
+from .networks import motif_features
 from .objective import Elbo, info_nce, supervised_contrast, total_correlation
 from .optimizer import OPTIMIZERS
 from .vae import VAE, Encoded
@@ -110,10 +111,13 @@ def train(
     tell = tell if first else _say_nothing
     if first:
         _claim(run, config, resume)
+    goes_on = resume and (run / "last" / "state.safetensors").exists()
+    fetched = bool(config.model.pretrained) and not goes_on and _begins_anew(config, start)
+    if fetched:
+        motif_features(config.model)  # fails now, not after all pictures are read
     material = _material(config, dataset, strict, opening, tell)
     config = _with_classes(config, material)
-    goes_on = resume and (run / "last" / "state.safetensors").exists()
-    model = _fresh_model(config, material, start, goes_on).to(memory_format=torch.channels_last)
+    model = _fresh_model(config, material, start, fetched).to(memory_format=torch.channels_last)
     learnt = model.motif_encoder.features.parameters() if config.model.pretrained else ()
     own = OPTIMIZERS[settings.optimizer](model, settings.learning_rate, settings.weight_decay, learnt)
     stepper, optimizer = fabric.setup(model, own)
@@ -574,17 +578,17 @@ def _with_classes(config: Config, material: Material) -> Config:
     return config.model_copy(update={"model": named})
 
 
-def _fresh_model(config: Config, material: Material, start: Run | None, goes_on: bool) -> VAE:
-    """A model at its start. A start with another motif encoder lends all but that.
+def _begins_anew(config: Config, start: Run | None) -> bool:
+    """Whether the motif encoder is not the start's."""
+    return start is None or start.config.model.encoder != config.model.encoder
 
-    Weights learnt elsewhere are not fetched again for a run that goes on with its own.
-    """
+
+def _fresh_model(config: Config, material: Material, start: Run | None, fetched: bool) -> VAE:
+    """A model at its start, `fetched` with weights learnt elsewhere; a run of another encoder lends all but that."""
     torch.manual_seed(config.train.seed)
-    anew = start is None or start.config.model.encoder != config.model.encoder
-    fetched = anew and not goes_on
     model = VAE(config.model if fetched else config.model.model_copy(update={"pretrained": False}))
     if start is not None:
-        kept = (MOTIF,) if anew else ()
+        kept = (MOTIF,) if _begins_anew(config, start) else ()
         own = {name: value for name, value in model.state_dict().items() if name.startswith(kept)}
         lent = {name: value for name, value in start.model.state_dict().items() if not name.startswith(kept)}
         try:

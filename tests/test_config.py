@@ -67,6 +67,7 @@ APART = "objective.swap=0 objective.contrast_colour=0"
         ("model.channels=1 model.colour_dim=0", "channels 1 needs encoder 'mlp'"),
         ("model.channels=1 model.encoder=mlp model.image_size=28", "so it needs colour_dim 0"),
         ("model.colour_dim=1", "colour_dim 1 is too few"),
+        ("model.pretrained=true", "pretrained needs a timm encoder, not 'conv'"),
         ("model.binary=true", "binary needs likelihood 'bernoulli'"),
         ("model.posterior=vq model.encoder=mlp model.image_size=28", "posterior 'vq' needs an encoder that keeps maps"),
         ("model.posterior=vq model.levels=2", "set levels to 1"),

@@ -9,11 +9,14 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
+import yaml
 from typer.testing import CliRunner
 
 from apps import cli, quickstart
-from saree_vae import checkpoint, regions
+from saree_vae import checkpoint, data, regions
 from saree_vae.catalogue import Catalogue
+from saree_vae.errors import SareeError
 
 runner = CliRunner()
 
@@ -101,3 +104,32 @@ def test_it_takes_a_folder_of_photographs_with_faults(made, small, cloth, tmp_pa
 def test_drawn_sarees_begin_anew(made):
     seen = checkpoint.load(made[0] / "run", "cpu").seen
     assert len(seen) < 48 < len(checkpoint.load(quickstart.BEGINNING, "cpu").seen)
+
+
+def test_pretrained_photographs_begin_with_weights_learnt_elsewhere_and_with_the_rest_of_the_box(
+    small, cloth, tmp_path, monkeypatch
+):
+    import timm
+    from safetensors.torch import save_file
+
+    learnt = timm.create_model("resnet10t").state_dict()
+    save_file(learnt, tmp_path / "learnt.safetensors")
+    net = {"encoder": "timm:resnet10t", "pretrained": str(tmp_path / "learnt.safetensors")}
+    settings = {"model": net, "train": {"learning_rate": 1e-12, "workers": 0}}
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(settings))
+    name = str(tmp_path / "mine.yaml")
+    monkeypatch.setitem(quickstart.SEEN, name, 64)
+    monkeypatch.setitem(quickstart.MOST, name, 1)
+    run = quickstart._trained(data.read_data(cloth), tmp_path / "run", name)
+    weights, box = run.model.state_dict(), checkpoint.load(quickstart.BEGINNING, "cpu").model.state_dict()
+    stem = "motif_encoder.features.net.conv1.0.weight"
+    torch.testing.assert_close(weights[stem], learnt["conv1.0.weight"], rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(weights["decoder.first.weight"], box["decoder.first.weight"], rtol=1e-4, atol=1e-6)
+
+
+def test_weights_that_cannot_be_had_are_told_before_the_pictures_are_read(cloth, tmp_path):
+    asked = ["quickstart", "--pretrained", "--out", str(tmp_path / "out")]
+    with pytest.raises(SareeError, match="--pretrained is for photographs"):
+        runner.invoke(cli.app, asked, catch_exceptions=False)
+    with pytest.raises(SareeError, match="timm:tf_efficientnet_lite0: pretrained weights could not be loaded"):
+        runner.invoke(cli.app, [*asked, "--data", str(cloth)], catch_exceptions=False)
