@@ -109,12 +109,12 @@ def train(
     fabric = _fabric(settings)
     first = fabric.is_global_zero
     tell = tell if first else _say_nothing
-    if first:
-        _claim(run, config, resume)
     goes_on = resume and (run / "last" / "state.safetensors").exists()
     fetched = bool(config.model.pretrained) and not goes_on and _begins_anew(config, start)
     if fetched:
-        motif_features(config.model)  # fails now, not after all pictures are read
+        motif_features(config.model)  # fails now: nothing is written yet, and no picture read
+    if first:
+        _claim(run, config, resume)
     material = _material(config, dataset, strict, opening, tell)
     config = _with_classes(config, material)
     model = _fresh_model(config, material, start, fetched).to(memory_format=torch.channels_last)

@@ -133,3 +133,4 @@ def test_weights_that_cannot_be_had_are_told_before_the_pictures_are_read(cloth,
         runner.invoke(cli.app, asked, catch_exceptions=False)
     with pytest.raises(SareeError, match="timm:tf_efficientnet_lite0: pretrained weights could not be loaded"):
         runner.invoke(cli.app, [*asked, "--data", str(cloth)], catch_exceptions=False)
+    assert not (tmp_path / "out" / "run").exists()
