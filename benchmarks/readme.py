@@ -17,8 +17,8 @@ START, END = "<!-- figures: written by benchmarks/readme.py -->\n", "<!-- end of
 TEXTILES = """\
 On {test:,} test photographs of craft textiles ({train:,} to train on, labels unused in training): one run that began
 with the model in the box and saw the training photographs {epochs} times, mean and 95 % bootstrap interval; one whose
-motif encoder began with ImageNet's weights, {pretrained} times; and the box itself, which never saw a photograph. Peers,
-ablations, regions and speed are in [benchmarks/RESULTS.md](benchmarks/RESULTS.md), every table in
+motif encoder began with ImageNet's weights, {pretrained} times; and the box itself, which never saw a photograph.
+Peers, ablations, regions and speed are in [benchmarks/RESULTS.md](benchmarks/RESULTS.md), every table in
 [benchmarks/results](benchmarks/results), and what was tried in [benchmarks/LOG.md](benchmarks/LOG.md).
 
     saree-vae train --from loom --set train.epochs={epochs} --data textiles/manifest.csv --out runs/textiles
