@@ -24,6 +24,7 @@ Peers, ablations, regions and speed are in [benchmarks/RESULTS.md](benchmarks/RE
     saree-vae train --from loom --set train.epochs={epochs} --data textiles/manifest.csv --out runs/textiles
     saree-vae evaluate runs/textiles --data textiles/manifest.csv --json benchmarks/results/textiles.json
     saree-vae train --from loom --config pretrained --data textiles/manifest.csv --out runs/pretrained
+    saree-vae evaluate runs/pretrained --data textiles/manifest.csv --json benchmarks/results/pretrained.json
     PYTHONPATH=. python benchmarks/box.py runs/loom --data textiles/manifest.csv --json benchmarks/results/loom.json
 """
 

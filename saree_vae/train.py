@@ -109,10 +109,7 @@ def train(
     fabric = _fabric(settings)
     first = fabric.is_global_zero
     tell = tell if first else _say_nothing
-    goes_on = resume and (run / "last" / "state.safetensors").exists()
-    fetched = bool(config.model.pretrained) and not goes_on and _begins_anew(config, start)
-    if fetched:
-        motif_features(config.model)  # fails now: nothing is written yet, and no picture read
+    fetched = _fetched(config, run, start, resume)
     if first:
         _claim(run, config, resume)
     material = _material(config, dataset, strict, opening, tell)
@@ -576,6 +573,18 @@ def _with_classes(config: Config, material: Material) -> Config:
         return config
     named = config.model.model_copy(update={"classes": tuple(sorted({c for c in material.clusters if c}))})
     return config.model_copy(update={"model": named})
+
+
+def _fetched(config: Config, run: Path, start: Run | None, resume: bool) -> bool:
+    """Whether the motif encoder begins with weights learnt elsewhere; raises SareeError if these cannot be had.
+
+    So that is told before anything is written or any picture read.
+    """
+    goes_on = resume and (run / "last" / "state.safetensors").exists()
+    if goes_on or not config.model.pretrained or not _begins_anew(config, start):
+        return False
+    motif_features(config.model)
+    return True
 
 
 def _begins_anew(config: Config, start: Run | None) -> bool:
