@@ -75,8 +75,8 @@ def quickstart(
 
     Takes a few minutes. Interrupted, it goes on from where it was when called again.
 
-    With --pretrained it tells crafts better, and training takes longer; these weights (18 MB, Apache licence) need a
-    network once.
+    With --pretrained it finds more of the same craft by motif, and training takes longer; these weights (18 MB, Apache
+    licence) need a network once.
     """
     from . import quickstart
 
