@@ -237,9 +237,7 @@ def search(
     pictures: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="One picture, or several of one piece.")],
     k: Annotated[int, typer.Option("-k", help="How many to find.", min=1)] = 10,
     motif: Annotated[float, typer.Option(help="Weight of the motif half.", min=0)] = 1.0,
-    colour: Annotated[
-        float | None, typer.Option(help="Weight of the colour half; if not said 1, with --kin 0.3.", min=0)
-    ] = None,
+    colour: Annotated[float, typer.Option(help="Weight of the colour half.", min=0)] = 0.3,
     kin: Annotated[
         bool, typer.Option("--kin", help="All of its kind: likeness passes on from piece to piece of the catalogue.")
     ] = False,
@@ -261,18 +259,16 @@ def search(
 ) -> None:
     """Find the pieces that look most like a picture.
 
-    Same design in any colours: --colour 0. Same colours in any design: --motif 0. In a catalogue made with --regions
-    parts are compared, and the boxes tell which part matched which.
+    Same design in any colours: --colour 0. Same colours in any design: --motif 0. Unless told otherwise the design
+    counts most. In a catalogue made with --regions parts are compared, and the boxes tell which part matched which: a
+    close-up that looks for its whole figure is told best by colour, --colour 4.
 
     With --kin more pieces of the query's craft come up, and first not always what looks most like the picture: for the
     very piece leave it out. Scores then say how the hits stand to each other.
     """
     from saree_vae import indexing
-    from saree_vae.kin import WEIGHTS
     from saree_vae.where import parse
 
-    if colour is None:
-        colour = WEIGHTS["colour"] if kin else 1.0
     wanted = parse(where) if where else None
     asks = wanted is not None and wanted.asks
     if head and not asks:

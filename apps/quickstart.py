@@ -31,6 +31,7 @@ from saree_vae.encoding import decode, encode, shrunk
 from saree_vae.errors import SareeError
 from saree_vae.files import atomic_write
 from saree_vae.index import LatentIndex
+from saree_vae.latents import WEIGHTS
 
 from . import crafts, knowledge
 from .showing import bar, task_bar, tell_bad, training_bar
@@ -42,7 +43,7 @@ FEWEST, MOST = 3, {DRAWN: 60, PHOTOGRAPHS: 15, PRETRAINED: 8}  # epochs; more of
 BEGINNING = "loom"  # of a model of photographs
 QUERIES = 4  # rows of a search sheet
 HALVES = {
-    "both": ("Alike in motif and colour", "Both halves weigh the same.", (1.0, 1.0)),
+    "both": ("Alike in motif and colour", f"Colour counts {WEIGHTS['colour']:g} of motif.", tuple(WEIGHTS.values())),
     "motif": ("The same design, in any colours", "Only the motif half: --colour 0.", (1.0, 0.0)),
     "colour": ("The same colours, in any design", "Only the colour half: --motif 0.", (0.0, 1.0)),
 }

@@ -26,7 +26,7 @@ from saree_vae import data, evaluate, metrics, networks, views
 from saree_vae.checkpoint import Run
 from saree_vae.encoding import encode, shrunk, to_images
 from saree_vae.evaluate import OURS
-from saree_vae.latents import unit
+from saree_vae.latents import WEIGHTS, unit, weighted
 
 FIRST = "as it is"
 HALF = {"both": OURS[0], "motif": "motif", "colour": "colour"}
@@ -100,7 +100,7 @@ class Halves:
         if self.last[0] is not pictures:
             latents = encode(self.run, pictures)
             parts = [self.change(name, unit(getattr(latents, name))) for name in ("motif", "colour")]
-            both = np.float32(np.sqrt(0.5)) * np.concatenate(parts, axis=1)
+            both = weighted(np.concatenate(parts, axis=1), parts[0].shape[1], **WEIGHTS)
             self.last = pictures, {"motif": parts[0], "colour": parts[1], "both": both}
         return self.last[1][half]
 

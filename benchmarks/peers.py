@@ -35,7 +35,7 @@ from saree_vae.data import DataSet
 from saree_vae.encoding import encode, shrunk, to_tensor
 from saree_vae.errors import SareeError
 from saree_vae.evaluate import OURS, VIEW_KEEPS, Describe
-from saree_vae.latents import unit
+from saree_vae.latents import WEIGHTS, unit, weighted
 from saree_vae.optimizer import OPTIMIZERS
 
 TASKS = ("retrieval", "views", "items")
@@ -178,7 +178,8 @@ def _simclr_row(run: Run) -> Peer:
 
 
 def _embedding(run: Run) -> Describe:
-    return lambda pictures: encode(run, pictures).embedding() * np.float32(np.sqrt(0.5))
+    half = run.config.model.motif_dim
+    return lambda pictures: weighted(encode(run, pictures).embedding(), half, **WEIGHTS)
 
 
 def _alone(name: str, about: str, describe: Describe, facts: Mapping[str, int | str] | None = None) -> Peer:

@@ -19,11 +19,11 @@ import study
 
 from saree_vae import checkpoint, data, metrics
 from saree_vae.encoding import encode_items
-from saree_vae.latents import Latents, match
+from saree_vae.latents import WEIGHTS, Latents, match
 
 CROPS = (0, 4, 12, 24)
 SHORT = 200
-WEIGHTS = {"motif": (1, 0), "colour": (0, 1), "both": (0.5, 0.5), "quarter motif": (0.2, 0.8)}  # of the two halves
+HALVES = {"motif": (1, 0), "colour": (0, 1), "both": tuple(WEIGHTS.values()), "quarter motif": (0.2, 0.8)}  # weights
 ABOUT = ("crops", "way", "vectors", "bytes", "queries_a_second")
 SHOPS = ("lstearns86", "sareez")
 SIZES = {"regions": 4, "8 bits": 1}  # bytes of a stored number
@@ -67,7 +67,7 @@ def measured(latents: Latents, dataset: data.DataSet, crops: int) -> list[dict]:
             "vectors": len(stored) / len(owners),
             "bytes": SIZES.get(way, 4) * stored.size / len(owners),
         }
-        for part, (motif, colour) in WEIGHTS.items():
+        for part, (motif, colour) in HALVES.items():
             shares = np.repeat([motif, colour], [half, stored.shape[1] - half]).astype(np.float32)
             query = stored * shares
             began = time.perf_counter()

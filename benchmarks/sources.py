@@ -23,7 +23,8 @@ from saree_vae.checkpoint import Run
 from saree_vae.encoding import encode, encode_items, shrunk
 from saree_vae.errors import SareeError
 from saree_vae.evaluate import OURS, REGIONS, Describe, by_regions
-from saree_vae.kin import WEIGHTS, kinship, weighted
+from saree_vae.kin import kinship
+from saree_vae.latents import WEIGHTS, weighted
 
 CROPS = 4  # small regions of a picture: a third faster than the usual, and finds about as much
 KIN = f"{OURS[0]}, {REGIONS}, by kin"
@@ -104,7 +105,7 @@ def one(source: str, options: argparse.Namespace, dataset: data.DataSet) -> dict
 def described(run: Run) -> dict[str, Describe]:
     half = run.config.model.motif_dim
     return {
-        "motif and colour": lambda pictures: encode(run, pictures).embedding() * np.float32(np.sqrt(0.5)),
+        "motif and colour": lambda pictures: weighted(encode(run, pictures).embedding(), half, **WEIGHTS),
         "motif": lambda pictures: encode(run, pictures).embedding()[:, :half],
         "LBP": baselines.lbp,
         "colour histogram": baselines.colour_histogram,

@@ -24,8 +24,8 @@ import torch
 from saree_vae import checkpoint, config, data, images, train
 from saree_vae.encoding import encode
 from saree_vae.index import LatentIndex
-from saree_vae.kin import NEAREST, WEIGHTS, kinship, weighted
-from saree_vae.latents import unit
+from saree_vae.kin import NEAREST, kinship
+from saree_vae.latents import WEIGHTS, unit, weighted
 from saree_vae.optimizer import OPTIMIZERS
 from saree_vae.vae import VAE
 

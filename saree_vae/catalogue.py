@@ -20,8 +20,8 @@ from .data import Item
 from .errors import SareeError
 from .files import atomic_write
 from .index import LatentIndex, read_stamp
-from .kin import NEAREST, kinship, weighted
-from .latents import pairing, unit
+from .kin import NEAREST, kinship
+from .latents import WEIGHTS, pairing, unit, weighted
 from .where import ITEM_COLUMNS, Where, parse
 
 log = logging.getLogger(__name__)
@@ -271,8 +271,8 @@ class Catalogue:
         embeddings: np.ndarray,
         k: int,
         *,
-        motif: float = 1.0,
-        colour: float = 1.0,
+        motif: float = WEIGHTS["motif"],
+        colour: float = WEIGHTS["colour"],
         where: str | Where | None = None,
         exclude: Collection[str] = (),
     ) -> list[list[Hit]]:
@@ -302,8 +302,8 @@ class Catalogue:
         boxes: Sequence[Box] = (WHOLE,),
         k: int = 10,
         *,
-        motif: float = 1.0,
-        colour: float = 1.0,
+        motif: float = WEIGHTS["motif"],
+        colour: float = WEIGHTS["colour"],
         kin: bool = False,
         where: str | Where | None = None,
         exclude: Collection[str] = (),

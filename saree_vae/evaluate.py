@@ -26,8 +26,8 @@ from .checkpoint import Run
 from .data import DataSet, Item
 from .encoding import encode, encode_items, redraw, shrunk, to_tensor
 from .errors import SareeError
-from .kin import WEIGHTS, kinship, weighted
-from .latents import Latents, match, unit
+from .kin import kinship
+from .latents import WEIGHTS, Latents, match, unit, weighted
 
 TASKS = ("retrieval", "views", "items", "exchange", "leakage", "likelihood")
 LONG = ("augment",)  # of `more`: only where named, not among all
@@ -49,6 +49,7 @@ SSIM_SIDE = 11  # pixels of the window of SSIM: smaller pictures have none
 FEW = 10  # fewer values than this get no interval: a bootstrap of five equal ones would claim certainty
 BATCH = 64
 REGIONS = "by regions"
+ABOUT_BOTH = f"By motif and colour: colour counts {WEIGHTS['colour']:g} of motif, as a search has it by itself."
 ABOUT_REGIONS = (
     f"By regions, as in a catalogue of `index --regions`: up to {regions.CROPS} small squares of the cloth and "
     f"{regions.LARGE} large ones beside the whole picture. Each one that asks counts with the most like one of the "
@@ -162,9 +163,10 @@ def _retrieval(bench: _Bench) -> dict:
         "rows": _best_marked(table),
         "notes": [
             f"{ours.left_out} test pictures have no cluster, or one that the gallery lacks; they do not ask.",
+            ABOUT_BOTH,
             ABOUT_REGIONS,
-            f"By kin: as `search --kin`, colour counts {WEIGHTS['colour']:g} of motif; at most {SLOWLY:,} queries. By "
-            "regions, too: each picture is the mean of its regions.",
+            f"By kin: as `search --kin`, at most {SLOWLY:,} queries. By regions, too: each picture is the mean of its "
+            "regions.",
         ],
         "by_cluster": _by([item.cluster for item in asked], ours, asked, hits, bench.seed),
         "by_source": _by([item.source or "unknown" for item in asked], ours, asked, hits, bench.seed),
@@ -209,6 +211,7 @@ def _views(bench: _Bench) -> dict:
         "notes": [
             "A picture whose duplicate is in the gallery can be beaten by it; ties count against us. Piece R@1 takes "
             "any photograph of the same item_id for right.",
+            ABOUT_BOTH,
             f"{ABOUT_REGIONS} At most {SLOWLY:,} pictures.",
         ],
     }
@@ -247,7 +250,7 @@ def _items(bench: _Bench) -> dict:
         "queries": table[0]["figures"]["R@1"]["n"],
         "gallery": len(items) - 1,
         "rows": _best_marked(table),
-        "notes": [ABOUT_REGIONS],
+        "notes": [ABOUT_BOTH, ABOUT_REGIONS],
     }
 
 
@@ -647,8 +650,7 @@ def _by_half(embedding: np.ndarray, half: int) -> dict[str, np.ndarray]:
     motif, colour = embedding[:, :half], embedding[:, half:]
     if not colour.shape[1]:
         return {OURS[0]: motif, OURS[1]: motif}
-    both = np.float32(np.sqrt(0.5)) * embedding  # so that an inner product is a mean of cosines
-    return dict(zip(OURS, (both, motif, colour), strict=True))
+    return dict(zip(OURS, (weighted(embedding, half, **WEIGHTS), motif, colour), strict=True))
 
 
 def _figure(values: np.ndarray, *, over: np.ndarray | None = None, seed: int) -> dict:

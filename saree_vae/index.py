@@ -11,6 +11,7 @@ import numpy as np
 
 from .errors import SareeError
 from .files import atomic_write
+from .latents import WEIGHTS
 
 
 class LatentIndex:
@@ -58,8 +59,8 @@ class LatentIndex:
         queries: np.ndarray,
         k: int,
         *,
-        motif: float = 1.0,
-        colour: float = 1.0,
+        motif: float = WEIGHTS["motif"],
+        colour: float = WEIGHTS["colour"],
         among: np.ndarray | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
         """The k best stored rows for each query.

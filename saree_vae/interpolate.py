@@ -197,7 +197,8 @@ def nearest(catalogue: Catalogue, z: np.ndarray, own: Collection[str] = ()) -> l
     Args:
         own: SHA-256 (hex) of the files of the pictures that the way is drawn from, which are not meant.
     """
-    found = catalogue.search(z, 1, exclude=[key for key, sha256 in catalogue.keys().items() if sha256 in own])
+    excluded = [key for key, sha256 in catalogue.keys().items() if sha256 in own]
+    found = catalogue.search(z, 1, motif=1.0, colour=1.0, exclude=excluded)
     return [hits[0] for hits in found if hits]
 
 

@@ -12,7 +12,6 @@ NEAREST = 2000  # stored rows that take part, those nearest to the query: a quar
 NEIGHBOURS = 10  # of each row, to which it passes likeness on
 POWER = 3  # of a cosine: how much less is passed on to what is less alike
 PASSED_ON = 0.9  # the rest stays with the query
-WEIGHTS = {"motif": 1.0, "colour": 0.3}  # of the halves: crafts differ in design more than in colours
 
 
 def kinship(query: np.ndarray, stored: np.ndarray) -> np.ndarray:
@@ -24,7 +23,7 @@ def kinship(query: np.ndarray, stored: np.ndarray) -> np.ndarray:
     (arXiv:1611.05113).
 
     Args:
-        query: (D,); stored: (N, D). Inner products are taken for cosines (`weighted`).
+        query: (D,); stored: (N, D). Inner products are taken for cosines (`latents.weighted`).
     """
     scores = stored @ query  # (N,)
     near = np.argsort(-scores, kind="stable")[:NEAREST]
@@ -33,12 +32,6 @@ def kinship(query: np.ndarray, stored: np.ndarray) -> np.ndarray:
     found = np.zeros(len(stored), np.float32)
     found[near] = reached / max(reached.max(initial=0), 1e-12)
     return found
-
-
-def weighted(rows: np.ndarray, motif_dim: int, motif: float, colour: float) -> np.ndarray:
-    """Rows of unit halves, (..., D), scaled: their inner products are the mean of both cosines by these weights."""
-    shares = np.float32([motif] * motif_dim + [colour] * (rows.shape[-1] - motif_dim)) / np.float32(motif + colour)
-    return rows * np.sqrt(shares)
 
 
 def _joined(rows: np.ndarray):

@@ -94,6 +94,17 @@ class Latents:
             raise SareeError(f"{path}: not a latents file made by `saree-vae encode` ({error})") from None
 
 
+# How much each half counts where nobody says otherwise, chosen on val: colours that count as much as the design find
+# less of a craft, and the very piece no better where regions are compared.
+WEIGHTS = {"motif": 1.0, "colour": 0.3}
+
+
+def weighted(rows: np.ndarray, motif_dim: int, motif: float, colour: float) -> np.ndarray:
+    """Rows of unit halves, (..., D), scaled: their inner products are the mean of both cosines by these weights."""
+    shares = np.float32([motif] * motif_dim + [colour] * (rows.shape[-1] - motif_dim)) / np.float32(motif + colour)
+    return rows * np.sqrt(shares)
+
+
 def unit(rows: np.ndarray) -> np.ndarray:
     """Rows scaled to length one, (N, D) float32; a row of zeros stays zero."""
     length = np.linalg.norm(rows, axis=1, keepdims=True)

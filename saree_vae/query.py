@@ -24,7 +24,7 @@ from .indexing import embed
 from .latents import unit
 from .where import Where
 
-SLANT = 0.5  # from 0, the same design, to 1, the same colours
+SLANT = 0.25  # from 0, the same design, to 1, the same colours: about `latents.WEIGHTS`, on a step of the app's slider
 DISLIKED = 0.5  # a disliked piece's weight beside a liked one (Rocchio 1971: gamma over beta)
 LONGEST = 4  # squares that a long part, such as a border, is looked at through
 WIDER = 4  # times as many candidates are fetched where the other half must differ
@@ -135,7 +135,7 @@ def find(
     asked = {"where": where, "exclude": exclude, "kin": kin, **weights}
     hits = catalogue.search_one(query.embeddings, query.boxes, count, **asked)
     if differ and hits:
-        other = np.array([hit.colour if slant <= SLANT else hit.motif for hit in hits])
+        other = np.array([hit.colour if slant <= 0.5 else hit.motif for hit in hits])
         hits = [hit for hit, alike in zip(hits, other, strict=True) if alike <= np.median(other)]
     return hits[:k]
 

@@ -36,7 +36,7 @@ from .distributions import Normal
 from .encoding import encode, shrunk, to_images, to_tensor
 from .errors import SareeError
 from .files import atomic_write
-from .latents import unit
+from .latents import WEIGHTS, Latents, unit, weighted
 from .likelihood import ACTIVE, active_units
 from .networks import motif_features
 from .objective import Elbo, info_nce, supervised_contrast, total_correlation
@@ -147,7 +147,8 @@ def train(
             if _anyone(fabric, bool(stop)) and state.step < plan.steps:
                 if first and within:
                     state.save()
-                raise SareeError(f"{run}: stopped after step {state.step} of {plan.steps}, and saved; resume to go on")
+                done = f"stopped after step {state.step} of {plan.steps}, and saved"
+                raise SareeError(f"{run}: {done}; add --resume to go on, or call a quickstart again")
     return run
 
 
@@ -483,16 +484,19 @@ def _watch(state: State, material: Material, epoch: int, tell: Callable[[str], N
 
 def _found(run: Run, watched: np.ndarray) -> dict[str, float]:
     """R@1 of each changed picture among the clean ones."""
-    size, found, latents = run.config.model.image_size, {}, encode(run, watched)
-    clean = {"motif": unit(latents.motif), "colour": unit(latents.colour), "both": latents.embedding()}
+    size, found, clean = run.config.model.image_size, {}, _embedded(encode(run, watched))
     for name, half in (("phone_photo", "both"), ("recoloured", "motif"), ("shuffled", "colour")):
         if half == "colour" and not run.config.model.colour_dim:
             continue
         changed = np.stack([views.evaluation_view(name, p, size, index=i) for i, p in enumerate(watched)])
-        asked = encode(run, changed)
-        query = asked.embedding() if half == "both" else unit(getattr(asked, half))
-        found[f"val_{name}"] = float(metrics.find(query, clean[half], range(len(query)))[1].mean())
+        asked = _embedded(encode(run, changed))
+        found[f"val_{name}"] = float(metrics.find(asked[half], clean[half], range(len(changed)))[1].mean())
     return found
+
+
+def _embedded(latents: Latents) -> dict[str, np.ndarray]:
+    both = weighted(latents.embedding(), latents.motif_dim, **WEIGHTS)
+    return {"motif": unit(latents.motif), "colour": unit(latents.colour), "both": both}
 
 
 @torch.inference_mode()

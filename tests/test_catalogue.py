@@ -21,8 +21,8 @@ from hypothesis import strategies as st
 from saree_vae.catalogue import FORMAT, WHOLE, Catalogue, Entry
 from saree_vae.errors import SareeError
 from saree_vae.index import read_stamp
-from saree_vae.kin import kinship, weighted
-from saree_vae.latents import unit
+from saree_vae.kin import kinship
+from saree_vae.latents import unit, weighted
 
 MOTIF, COLOUR = 4, 3
 MODEL = {"fingerprint": "3f9c0123456789", "motif_dim": MOTIF, "colour_dim": COLOUR}

@@ -14,8 +14,8 @@ from torch import nn
 from saree_vae import baselines, checkpoint, config, evaluate, images, likelihood, model_card
 from saree_vae.data import read_data
 from saree_vae.errors import SareeError
-from saree_vae.kin import WEIGHTS, kinship, weighted
-from saree_vae.latents import Latents, match, unit
+from saree_vae.kin import kinship
+from saree_vae.latents import WEIGHTS, Latents, match, unit, weighted
 from saree_vae.objective import Elbo
 from saree_vae.vae import VAE
 
@@ -220,8 +220,8 @@ def test_only_test_pictures_ask_and_train_and_val_pictures_answer(monkeypatch, t
     assert row(task, "motif")["R@1"]["low"] is None  # two queries tell no interval
 
 
-def test_kin_are_found_among_the_same_pictures_with_less_colour(monkeypatch, tmp_path):
-    """Two crafts side by side along their designs, as in test_kin, each in two colours by turns."""
+def test_kin_are_found_among_the_same_pictures(monkeypatch, tmp_path):
+    """Two crafts side by side along their designs, as in test_kin, all in one colour."""
     count = 40
     along = np.linspace(0, np.pi / 2, count)
     arcs = [np.stack([np.cos(along), np.sin(along), np.full(count, side)], 1) for side in (-0.25, 0.25)]
@@ -230,8 +230,7 @@ def test_kin_are_found_among_the_same_pictures_with_less_colour(monkeypatch, tmp
         for n, motif in enumerate(arc):
             picture = painted(craft, len(pictures))
             pictures.append((picture, craft, "", "test" if n == 0 else "train"))
-            colour = np.eye(2)[n % 2]
-            drawn[images.square(np.asarray(picture), SIZE).tobytes()] = np.concatenate([motif, colour])
+            drawn[images.square(np.asarray(picture), SIZE).tobytes()] = np.r_[motif, 1, 0]
     use_encoder(monkeypatch, lambda picture: drawn.get(picture.tobytes(), np.ones(5)))
     known = known_run(tmp_path, 3, 2)
     task = evaluate.evaluate(known, make_set(tmp_path / "set", pictures), ("retrieval",))["tasks"]["retrieval"]
@@ -277,6 +276,14 @@ def test_by_regions_a_picture_is_nearest_to_itself_and_scores_are_cosines(run, p
     np.testing.assert_allclose(evaluate.by_regions(latents, bench.regions)["motif"][0], first, atol=1e-6)
     among = evaluate.by_regions(latents, bench.regions.of([5, 7]))
     assert among["colour"].shape == (2, 2) and (among["colour"] == scores[:, [5, 7]]).all()
+
+
+def test_motif_and_colour_are_weighed_as_a_search_weighs_them():
+    random = np.random.default_rng(0)
+    motif, colour = (unit(random.normal(size=(6, d)).astype(np.float32)) for d in (4, 3))
+    rows = evaluate._by_half(np.concatenate([motif, colour], 1), 4)["motif and colour"]
+    expected = (WEIGHTS["motif"] * motif @ motif.T + WEIGHTS["colour"] * colour @ colour.T) / sum(WEIGHTS.values())
+    np.testing.assert_allclose(rows @ rows.T, expected, atol=1e-6)
 
 
 def test_kin_by_regions_are_those_of_the_means_of_regions(run, painted_set):

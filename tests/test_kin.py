@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from saree_vae import kin
-from saree_vae.kin import kinship, weighted
-from saree_vae.latents import unit
+from saree_vae.kin import kinship
+from saree_vae.latents import unit, weighted
 
 
 def arcs(count: int = 60) -> tuple[np.ndarray, np.ndarray]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import io
 
 import numpy as np
@@ -9,10 +10,12 @@ import pytest
 from conftest import paint
 from PIL import Image
 
+from apps import cli
 from saree_vae import indexing, query, retouch
 from saree_vae.catalogue import Catalogue, Entry
 from saree_vae.errors import SareeError
 from saree_vae.images import ImageError
+from saree_vae.latents import WEIGHTS
 from saree_vae.palette import Palettes
 from saree_vae.query import Nearness, Query
 
@@ -52,10 +55,23 @@ def test_a_piece_is_not_found_by_itself_and_the_slant_decides_what_counts(catalo
     assert "dots red" not in found(catalogue, asked)
 
 
+def test_who_says_nothing_of_weights_gets_the_same_everywhere(catalogue):
+    asked = query.of_piece(catalogue, "dots red")
+    motif, colour = WEIGHTS["motif"], WEIGHTS["colour"]
+    for hits in (catalogue.search_one(asked.embeddings, k=9), catalogue.search(asked.embeddings, 9)[0]):
+        meant = {hit.key: (motif * hit.motif + colour * hit.colour) / (motif + colour) for hit in hits}
+        assert {hit.key: hit.score for hit in hits} == pytest.approx(meant, abs=1e-6)
+        assert len(set(meant.values())) > 2
+    assert inspect.signature(cli.search).parameters["colour"].default == colour
+    assert abs(query.SLANT - colour / (motif + colour)) < 0.025  # half a step of the slider
+
+
 def test_the_same_design_in_other_colours_leaves_the_same_colours_out(catalogue):
     asked = query.of_piece(catalogue, "dots red")
     assert found(catalogue, asked, slant=0, differ=True) == ["dots blue", "nearly dots blue", "checks blue"]
     assert found(catalogue, asked, slant=1, differ=True)[0] == "checks red"
+    for slant in (query.SLANT, 0.5):  # the design counts as much or more: what differs is the colours
+        assert not any("red" in key for key in found(catalogue, asked, slant=slant, differ=True))
 
 
 def test_what_is_disliked_pushes_away_and_is_not_found(catalogue):

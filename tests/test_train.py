@@ -137,7 +137,10 @@ def test_a_signal_to_the_whole_process_group_saves_and_says_so(cloth, tmp_path, 
         time.sleep(0.05)
     os.killpg(process.pid, number)
     told = " ".join(process.communicate(timeout=60)[1].split())
-    assert re.search(r"stopped after step (\d+) of \d+, and saved; resume to go on", told) and "Traceback" not in told
+    assert (
+        re.search(r"stopped after step (\d+) of \d+, and saved; add --resume to go on", told)
+        and "Traceback" not in told
+    )
     _, about = checkpoint.load_tensors(run / "last" / "state.safetensors")
     assert about["step"] == re.search(r"stopped after step (\d+)", told)[1]
 

@@ -48,7 +48,7 @@ class How(NamedTuple):
 
 PRESETS = {
     BOTH: How(SLANT),
-    KIND: How(0.25, kin=True),  # about `kin.WEIGHTS`, on a step of the slider
+    KIND: How(SLANT, kin=True),
     DESIGN: How(0.0, differ=True),
     COLOURS: How(1.0, differ=True),
 }
