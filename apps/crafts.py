@@ -169,7 +169,7 @@ def promise(head: Head, told: Prediction, risk: float) -> str:
 
     share, checked = f"1 in {round(1 / risk)}", len(head.checked)
     if told.unlike:
-        return "It is less like any labelled piece than nearly all pictures that were checked, so nothing is named."
+        return "No cluster it was shown fits it as well as one does nearly every picture checked, so nothing is named."
     if not checked:
         return "This head was checked on no picture, so it names nothing."
     limit = head.limit(risk)

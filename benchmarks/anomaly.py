@@ -4,10 +4,10 @@
 
 RUN was trained on the photographs. "Not learnt" is our score by a scorer to which just this kind of damage was never
 made up. For crafts never seen, a model is trained without --unseen classes (three, drawn by the seed, if not named);
-their pictures are strange, and test pictures of all other classes usual. There the row "far from labelled pieces" has
-labels, unlike all others: it is what `saree-vae predict` calls unlike anything seen. The plain autoencoder and that
-model are trained with --config and --epochs, the latter after --from if that is given; an interrupted command goes on
-where it was when it is given the same --work again.
+their pictures are strange, and test pictures of all other classes usual. There the last two rows have labels, unlike
+all others: "fits no labelled class" is what `saree-vae predict` calls unlike anything seen. The plain autoencoder and
+that model are trained with --config and --epochs, the latter after --from if that is given; an interrupted command goes
+on where it was when it is given the same --work again.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ import numpy as np
 import study
 from peers import Missing
 
-from kg.head import embedded
+from kg.fit import claimed
+from kg.head import embedded, speaking
 from saree_vae import checkpoint, data, detection
 from saree_vae.anomaly import AnomalyScorer
 from saree_vae.checkpoint import Run
@@ -100,9 +101,16 @@ def of_unseen(classes: Sequence[str], dataset: DataSet, options: argparse.Namesp
     rows = detection.compared(methods, usual, groups, seed=options.seed, progress=_watch("scoring unseen"))
     labelled = [item for item in others.of("train") if item.cluster]
     known, *asking = (encode_items(run, items, crops=CROPS)[0] for items in (labelled, tests, asked))
-    scores = (-(embedded(some) @ embedded(known).T).max(1) for some in asking)
-    figures = detection.figures(*scores, seed=options.seed)
-    return [*rows, {"part": UNSEEN, "name": "far from labelled pieces", "ours": True, "figures": figures}]
+    pieces, asking = embedded(known), [embedded(some) for some in asking]
+    label = dict(zip((item.key for item in labelled), (item.cluster for item in labelled), strict=True))
+    names, owners = np.unique([label[known.keys[start]] for start in known.starts], return_inverse=True)
+    claims = claimed(pieces, owners, len(names), seed=options.seed)
+    scores = {
+        "far from labelled pieces": [-(some @ pieces.T).max(1) for some in asking],
+        "fits no labelled class": [-(speaking(some, pieces) @ claims).max(1) for some in asking],
+    }
+    figures = {name: detection.figures(*pair, seed=options.seed) for name, pair in scores.items()}
+    return [*rows, *({"part": UNSEEN, "name": name, "ours": True, "figures": f} for name, f in figures.items())]
 
 
 def autoencoder(name: str, options: argparse.Namespace, dataset: DataSet) -> Run:

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from scipy.optimize import minimize_scalar
 from scipy.sparse import coo_matrix, diags
+from sklearn.kernel_ridge import KernelRidge
 from sklearn.neighbors import NearestNeighbors
 from torch import Tensor
 
@@ -19,7 +20,7 @@ from saree_vae.errors import SareeError
 from saree_vae.latents import Latents
 
 from .graph import resolve
-from .head import WARMTH, Head, Knowledge, Network, embedded, knowledge, never_shown, require_finite, shown
+from .head import WARMTH, Head, Knowledge, Network, embedded, knowledge, never_shown, require_finite, shown, speaking
 
 STEPS, FEWEST_STEPS, PASSES = 2500, 600, 200  # of BATCH latents: PASSES over the pictures, within these bounds
 BATCH = 128
@@ -32,7 +33,9 @@ NEIGHBOURS, SPREAD, ROUNDS = 20, 0.95, 50  # of spreading labels, see `spread`
 FEW = 20  # labelled pictures of a cluster, on average
 UNLABELLED = 0.5  # share of training that pictures without a label get at most
 VOTES = (0.0, 0.25, 0.5, 0.75, 1.0)  # weights of the nearest pieces' votes that are tried
-LONELY = 0.01  # share of checked pictures that are called unlike anything
+RIDGE = 0.1  # noise of what labelled pieces say; chosen on val
+HEARD = 5000  # labelled pieces that say something, at most: the time grows with their cube
+LONELY = 0.05  # share of checked pictures that are called unlike anything
 
 Progress = Callable[[int, int], None]
 
@@ -100,6 +103,7 @@ def fit(
         keys=tuple(task.keys[i] for i in pieces),
         owners=task.owner[pieces],
         pieces=whole[pieces],
+        claims=claimed(whole[pieces], task.owner[pieces], classes, seed=seed),
         lonely=-1.0,
     )
     asked = np.flatnonzero(task.val & task.named)
@@ -246,6 +250,26 @@ def _steps(taught: Taught) -> int:
     return int(np.clip(PASSES * len(taught.weights) / BATCH, FEWEST_STEPS, STEPS))
 
 
+def claimed(pieces: np.ndarray, owners: np.ndarray, clusters: int, *, seed: int = 0) -> np.ndarray:
+    """What labelled pieces say of each cluster, so that together they are right about themselves: (P, S) float32.
+
+    Kernel ridge regression of the clusters, which is the mean of a Gaussian process. Where the highest of its values is
+    low, a picture is of no class that was shown (Kemmler et al. 2013, "One-class classification with Gaussian
+    processes"). Of more than HEARD pieces some are drawn by the seed, and the others say nothing.
+
+    Args:
+        pieces: unit rows, (P, D); owners: (P,) the number of each one's cluster.
+    """
+    chosen = np.arange(len(pieces))
+    if len(chosen) > HEARD:
+        chosen = np.sort(np.random.default_rng(seed).choice(chosen, HEARD, replace=False))
+    ridge = KernelRidge(alpha=RIDGE, kernel="precomputed")
+    ridge.fit(speaking(pieces[chosen], pieces[chosen]), np.eye(clusters)[owners[chosen]])
+    claims = np.zeros((len(pieces), clusters), np.float32)
+    claims[chosen] = ridge.dual_coef_
+    return claims
+
+
 def _train(
     taught: Taught, about: Knowledge, clusters: int, seed: int, by_graph: bool, count: Callable[[], None]
 ) -> Network:
@@ -350,7 +374,7 @@ def _checked(head: Head, latents: Latents, right: np.ndarray, whole: np.ndarray,
         votes=votes,
         temperature=temperature,
         checked=np.stack([p.max(1), p.argmax(1) == right], 1).astype(np.float32),
-        lonely=float(np.quantile((whole @ head.pieces.T).max(1), LONELY)),
+        lonely=float(np.quantile(head.fits(whole).max(1), LONELY)),
     )
 
 

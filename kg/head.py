@@ -34,7 +34,7 @@ from .graph import clusters, graph_hash, members
 from .node_features import node_features
 from .schema import GROUP_LEVELS
 
-FORMAT = 1
+FORMAT = 2  # change the number with what is fitted or kept
 HIDDEN = 512
 DROPOUT = 0.5
 SAMPLES = 8  # of z for each latent: half of them are the mirror images of the others
@@ -47,6 +47,7 @@ NEAREST = 5  # labelled pieces that a prediction names
 BATCH = 2048  # latents at once
 WARMTH = 0.1  # a vote counts exp((cosine - 1) / WARMTH)
 FLOOR = 0.01  # of all votes, that every cluster gets: no piece near is no proof
+BREADTH = 0.2  # a piece speaks for its cluster by exp((cosine - 1) / BREADTH); chosen on val
 COLOUR = 0.5  # weight of the colour half where pieces are compared: a craft comes in many colours
 
 
@@ -174,7 +175,8 @@ class Prediction:
         groups: at each level the likeliest group and its probability.
         never_shown: where it is no answer by cluster, clusters that no picture was shown of, by the graph alone.
         unseen: whether such clusters competed for the answer.
-        unlike: whether it is less like any labelled piece than nearly all pictures that were checked.
+        fit: how well the cluster that fits it best does, as `Head.fits`; about 0, none, to 1.
+        unlike: whether that is less than for nearly all pictures that were checked.
         nearest: the labelled pieces that are most like it.
     """
 
@@ -186,6 +188,7 @@ class Prediction:
     groups: dict[str, tuple[str, float]]
     never_shown: tuple[tuple[str, float], ...]
     unseen: bool
+    fit: float
     unlike: bool
     nearest: tuple[Piece, ...]
 
@@ -202,7 +205,8 @@ class Head:
         offset: what a cluster never shown gets instead of a direct logit.
         checked: (V, 2) probability of the likeliest cluster and whether it was right, on pictures of the val split.
         keys, owners, pieces: labelled pictures, their cluster as a number (P,) and their embedding (P, D).
-        lonely: a picture whose nearest piece is less like it than this is unlike anything seen.
+        claims: (P, S) what each piece says of each cluster, `fit.claimed`.
+        lonely: a picture that no cluster fits better than this is unlike anything seen.
     """
 
     network: Network
@@ -218,6 +222,7 @@ class Head:
     keys: tuple[str, ...]
     owners: np.ndarray
     pieces: np.ndarray
+    claims: np.ndarray
     lonely: float
 
     @property
@@ -299,6 +304,16 @@ class Head:
         np.add.at(votes, (np.arange(len(embedding))[:, None], self.owners[near]), weights)
         return np.log(votes / votes.sum(1, keepdims=True) + FLOOR)
 
+    def fits(self, embedding: np.ndarray) -> np.ndarray:
+        """How well each shown cluster fits pictures, (N, S), by the labelled pieces that are like them: about 0 to 1.
+
+        Near 0 for all clusters where no piece is like the picture, and low where such pieces are of many clusters.
+
+        Args:
+            embedding: (N, D) as `embedded`.
+        """
+        return speaking(embedding, self.pieces) @ self.claims
+
     @torch.inference_mode()
     def attributes_seen(self, latents: Latents) -> np.ndarray:
         """How surely each visible attribute is seen, (N, A) in 0..1: the mean over a picture's regions."""
@@ -321,19 +336,21 @@ class Head:
         limits = dict.fromkeys(GROUP_LEVELS, group) | {"cluster": self.limit(risk)}
         all_of, some_of = (np.exp(self.log_probabilities(latents, unseen=u)) for u in (True, False))
         embedding = embedded(latents)
-        likeness = embedding @ self.pieces.T  # (N, P)
+        likeness, fit = embedding @ self.pieces.T, self.fits(embedding).max(1)  # (N, P), (N,)
         keys = [latents.keys[start] for start in latents.starts]
         return [
-            self._told(key, p if unseen else q, p, like, limits)
-            for key, p, q, like in zip(keys, all_of, some_of, likeness, strict=True)
+            self._told(key, p if unseen else q, p, like, float(best), limits)
+            for key, p, q, like, best in zip(keys, all_of, some_of, likeness, fit, strict=True)
         ]
 
-    def _told(self, key: str, p: np.ndarray, everything: np.ndarray, like: np.ndarray, limits: dict) -> Prediction:
+    def _told(
+        self, key: str, p: np.ndarray, everything: np.ndarray, like: np.ndarray, fit: float, limits: dict
+    ) -> Prediction:
         ids, best = self.knowledge.clusters, np.argsort(-p, kind="stable")
         groups = {level: likeliest(p, self.knowledge.groups[level][: len(p)]) for level in GROUP_LEVELS}
         told = {"cluster": (ids[best[0]], float(p[best[0]]))} | groups
         near = np.argsort(-like, kind="stable")[:NEAREST]
-        unlike = bool(like[near[0]] < self.lonely)
+        unlike = fit < self.lonely
         sure = (level for level, (name, q) in told.items() if name and q >= limits[level] - ROUNDING)
         level = None if unlike else next(sure, None)
         new = len(self.counts) + np.argsort(-everything[len(self.counts) :], kind="stable")[:3]
@@ -346,6 +363,7 @@ class Head:
             groups=groups,
             never_shown=() if level == "cluster" else tuple((ids[k], float(everything[k])) for k in new),
             unseen=len(p) > len(self.counts),
+            fit=fit,
             unlike=unlike,
             nearest=tuple(Piece(self.keys[i], ids[self.owners[i]], float(like[i])) for i in near),
         )
@@ -357,6 +375,7 @@ class Head:
             "vectors": self.knowledge.vectors,
             "owners": self.owners,
             "pieces": self.pieces,
+            "claims": self.claims,
             "checked": self.checked,
         }
         tensors = {f"network.{name}": value.contiguous() for name, value in self.network.state_dict().items()}
@@ -431,6 +450,7 @@ def _rebuilt(about: dict, names: dict[str, tuple[str, ...]], tensors: dict[str, 
         keys=names["keys"],
         owners=tensors["owners"].numpy(),
         pieces=tensors["pieces"].numpy(),
+        claims=tensors["claims"].numpy(),
         **{name: about[name] for name in ("model", "motif_dim", "crops", "votes", "temperature", "offset", "lonely")},
     )
 
@@ -449,6 +469,11 @@ def embedded(latents: Latents) -> np.ndarray:
     """
     rows = np.concatenate([unit(latents.motif), COLOUR * unit(latents.colour)], axis=1)
     return unit(np.add.reduceat(rows, latents.starts, axis=0)) if len(rows) else rows
+
+
+def speaking(embedding: np.ndarray, pieces: np.ndarray) -> np.ndarray:
+    """How loud each piece is heard at each picture, (N, P) in 0..1."""
+    return np.exp((embedding @ pieces.T - 1) / BREADTH)
 
 
 def likeliest(p: np.ndarray, groups: Sequence[str]) -> tuple[str, float]:

@@ -212,6 +212,7 @@ def test_a_group_is_told_where_its_clusters_cannot_be(head, cloth, monkeypatch):
         *((("batik_kawung", 0.5), ("batik_parang", 0.4), ("lungi", 0.001)), groups),
         never_shown=(("batik_nitik", 0.2),),
         unseen=False,
+        fit=0.4,
         unlike=False,
         nearest=(),
     )
@@ -346,7 +347,7 @@ def test_another_models_head_is_refused(head, tiny_run, cloth, tmp_path, capsys,
         (lambda head: shutil.rmtree(head), "not a head: expected head.yaml"),
         (lambda head: shutil.rmtree(head / "model"), "model"),
         (lambda head: (head / "head.safetensors").write_bytes(b"no tensors"), "a damaged head"),
-        (lambda head: (head / "head.yaml").write_text("format: 2\n"), "a head of format 2, expected 1; fit it again"),
+        (lambda head: (head / "head.yaml").write_text("format: 1\n"), "a head of format 1, expected 2; fit it again"),
     ],
 )
 def test_what_is_no_head_is_told_in_a_sentence(head, cloth, tmp_path, capsys, monkeypatch, harm, says):

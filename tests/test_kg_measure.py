@@ -49,6 +49,7 @@ def head(p: list[list[float]], temperature: float = 1.0, checked=()) -> Told:
         keys=tuple(map(str, range(12))),
         owners=owners,
         pieces=pieces,
+        claims=np.zeros((12, 4), np.float32),
         lonely=-1.0,
         p=np.array(p),
     )
