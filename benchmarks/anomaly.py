@@ -23,7 +23,7 @@ from peers import Missing
 
 from kg.fit import claimed
 from kg.head import embedded, speaking
-from saree_vae import checkpoint, data, detection
+from saree_vae import checkpoint, config, data, detection
 from saree_vae.anomaly import AnomalyScorer
 from saree_vae.checkpoint import Run
 from saree_vae.data import DataSet
@@ -44,10 +44,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     dataset, run = data.read_data(options.data), checkpoint.load(options.run)
     report: dict = {"seed": options.seed, "missing": [], "rows": []}
     chosen = options.only or STUDIES
-    plain = autoencoder("plain autoencoder", options, dataset)
-    report |= {"epochs": plain.config.train.epochs, "start": options.start}
+    epochs = options.epochs or config.load(options.config).train.epochs
+    report |= {"epochs": epochs, "start": options.start}
     if "pictures" in chosen:
-        report["rows"] += of_pictures(run, plain, dataset, options, report["missing"])
+        report["rows"] += of_pictures(run, dataset, options, report["missing"])
     if "unseen" in chosen:
         classes = options.unseen or drawn(dataset, options.seed)
         report["unseen"] = classes
@@ -65,10 +65,9 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def of_pictures(
-    run: Run, plain: Run, dataset: DataSet, options: argparse.Namespace, missing: list[str]
-) -> Iterator[dict]:
+def of_pictures(run: Run, dataset: DataSet, options: argparse.Namespace, missing: list[str]) -> Iterator[dict]:
     """Rows of strange pictures and of each damage."""
+    plain = autoencoder("plain autoencoder", options, dataset)
     usual = detection.pictures(run, dataset.of("test"))
     strange = data.read_data(options.strange).items if options.strange else ()
     groups = {"not textiles": detection.pictures(run, strange)} if strange else {}

@@ -450,7 +450,9 @@ def test_the_study_measures_every_kind_of_stranger(study, own_run, many, tmp_pat
     assert not any(held_out.trained_on(item) for item in items if item.cluster == "dots")
     assert any(held_out.trained_on(item) for item in items)
     dots = sum(item.cluster == "dots" for item in items)
-    assert found[study.UNSEEN, detection.OURS]["AUROC"]["n"] == dots
+    named = ("far from labelled pieces", "fits no labelled class")
+    assert all(found[study.UNSEEN, name]["AUROC"]["n"] == dots for name in (detection.OURS, *named))
+    assert found[study.UNSEEN, named[0]] != found[study.UNSEEN, named[1]]
 
 
 def test_classes_to_leave_out_are_drawn_by_the_seed_among_the_large_ones(study, many):
