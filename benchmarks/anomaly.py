@@ -182,6 +182,7 @@ def markdown(report: dict) -> str:
     parts = list(dict.fromkeys(row["part"] for row in report["rows"]))
     names = list(dict.fromkeys(row["name"] for row in report["rows"]))
     found = {(row["part"], row["name"]): row["figures"] for row in report["rows"]}
+    damages = ["mean of damages"] if any(part in DAMAGES for part in parts) else []
     tables = []
     for figure in ("AUROC", FALSE):
         lines = []
@@ -189,8 +190,9 @@ def markdown(report: dict) -> str:
             told = [found.get((part, name)) for part in parts]
             lines.append([name.strip(), *(study.cell(one[figure]) if one else "" for one in told)])
             means = [one[figure]["value"] for part, one in zip(parts, told, strict=True) if part in DAMAGES and one]
-            lines[-1].append(f"{np.mean(means):.3f}" if len(means) == len(DAMAGES) else "")
-        tables.append(study.table([figure, *parts, "mean of damages"], lines))
+            if damages:
+                lines[-1].append(f"{np.mean(means):.3f}" if len(means) == len(DAMAGES) else "")
+        tables.append(study.table([figure, *parts, *damages], lines))
     held = f"; unseen: {', '.join(report['unseen'])}" if "unseen" in report else ""
     start = f" (without classes: after {report['start']})" if report.get("start") else ""
     about = (

@@ -312,7 +312,8 @@ class Head:
         Args:
             embedding: (N, D) as `embedded`.
         """
-        return speaking(embedding, self.pieces) @ self.claims
+        parts = [embedding[at : at + BATCH] for at in range(0, max(len(embedding), 1), BATCH)]
+        return np.concatenate([speaking(part, self.pieces) @ self.claims for part in parts])
 
     @torch.inference_mode()
     def attributes_seen(self, latents: Latents) -> np.ndarray:
