@@ -169,10 +169,12 @@ def promise(head: Head, told: Prediction, risk: float) -> str:
 
     share, checked = f"1 in {round(1 / risk)}", len(head.checked)
     if told.unlike:
-        return "No cluster it was shown fits it as well as one does nearly every picture checked, so nothing is named."
+        return "It is less like any labelled piece than nearly all pictures that were checked, so nothing is named."
     if not checked:
         return "This head was checked on no picture, so it names nothing."
     limit = head.limit(risk)
+    if told.novel and told.level != "cluster":
+        return "No cluster fits it as well as one does nearly every picture checked: perhaps it is of one never shown."
     if told.level is None:
         return f"Clusters are named from {limit:.0%} on and groups from {1 - risk:.0%} on; nothing here reaches that."
     if told.level != "cluster":
@@ -333,18 +335,20 @@ def print_prediction(opened: nx.MultiDiGraph, told: Prediction, why: Why | None)
     name = {cluster: opened.nodes[f"cluster:{cluster}"]["name"] for cluster, _ in told.clusters}
     first, *others = (f"{name[cluster]} {p:.2f}" for cluster, p in told.clusters if p >= 0.005)
     groups = " < ".join(group for group, _ in told.groups.values() if group)
+    new = ", perhaps one it was never shown" if told.novel else ""
     if told.level == "cluster":
         print_text(f"{told.key}: {first} ({groups})")
     elif told.level:
-        print_text(f"{told.key}: {told.answer} {told.probability:.2f} ({words(told.level)}); which cluster is unsure")
+        group = f"{told.answer} {told.probability:.2f} ({words(told.level)})"
+        print_text(f"{told.key}: {group}; which cluster is unsure{new}")
     else:
-        print_text(f"{told.key}: unsure" + (", and unlike anything seen" if told.unlike else ""))
+        print_text(f"{told.key}: unsure{', and unlike anything seen' if told.unlike else new}")
     listed = others if told.level == "cluster" else [first, *others]
     if listed:
         print_text(f"  {'or' if told.level == 'cluster' else 'likeliest'}: {', '.join(listed)}")
     if told.never_shown:
-        new = (opened.nodes[f"cluster:{cluster}"]["name"] for cluster, _ in told.never_shown)
-        print_text(f"  of clusters it was never shown, by the graph alone: {', '.join(new)}")
+        others = (opened.nodes[f"cluster:{cluster}"]["name"] for cluster, _ in told.never_shown)
+        print_text(f"  of clusters it was never shown, by the graph alone: {', '.join(others)}")
     if why:
         print_why(opened, why, name)
         near = (f"{piece.key} ({piece.cluster}, {piece.likeness:.2f})" for piece in told.nearest)

@@ -5,9 +5,9 @@
 RUN was trained on the photographs. "Not learnt" is our score by a scorer to which just this kind of damage was never
 made up. For crafts never seen, a model is trained without --unseen classes (three, drawn by the seed, if not named);
 their pictures are strange, and test pictures of all other classes usual. There the last two rows have labels, unlike
-all others: "fits no labelled class" is what `saree-vae predict` calls unlike anything seen. The plain autoencoder and
-that model are trained with --config and --epochs, the latter after --from if that is given; an interrupted command goes
-on where it was when it is given the same --work again.
+all others: "fits no labelled class" is by what `saree-vae predict` says that a craft may be new. The plain autoencoder
+and that model are trained with --config and --epochs, the latter after --from if that is given; an interrupted command
+goes on where it was when it is given the same --work again.
 """
 
 from __future__ import annotations

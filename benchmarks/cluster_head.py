@@ -530,7 +530,7 @@ def others(bench: Bench, head: Head, folder: str) -> dict:
 
 
 def _unlike(head: Head, latents: Latents) -> float:
-    return float((head.fits(embedded(latents)).max(1) < head.lonely).mean())
+    return float(((embedded(latents) @ head.pieces.T).max(1) < head.lonely).mean())
 
 
 # --- figures over seeds, and for people ---

@@ -35,7 +35,8 @@ UNLABELLED = 0.5  # share of training that pictures without a label get at most
 VOTES = (0.0, 0.25, 0.5, 0.75, 1.0)  # weights of the nearest pieces' votes that are tried
 RIDGE = 0.1  # noise of what labelled pieces say; chosen on val
 HEARD = 5000  # labelled pieces that say something, at most: the time grows with their cube
-LONELY = 0.05  # share of checked pictures that are called unlike anything
+NOVEL = 0.05  # share of pictures like the checked ones that may be called of a cluster never shown
+LONELY = 0.01  # share of checked pictures that are called unlike anything
 
 Progress = Callable[[int, int], None]
 
@@ -104,6 +105,7 @@ def fit(
         owners=task.owner[pieces],
         pieces=whole[pieces],
         claims=claimed(whole[pieces], task.owner[pieces], classes, seed=seed),
+        novel=float("-inf"),
         lonely=-1.0,
     )
     asked = np.flatnonzero(task.val & task.named)
@@ -349,7 +351,7 @@ def _offset(network: Network, about: Knowledge, latents: Latents, owner: np.ndar
 
 
 def _checked(head: Head, latents: Latents, right: np.ndarray, whole: np.ndarray, tell: Callable[[str], None]) -> Head:
-    """Set on labelled pictures of val: the weight of votes, the temperature, the record of answers, what is unlike all.
+    """Set on labelled pictures of val: weight of votes, temperature, the record of answers, what is new or lonely.
 
     Args:
         right: (V,) the number of each picture's cluster; whole: (V, D) as `embedded`.
@@ -368,13 +370,16 @@ def _checked(head: Head, latents: Latents, right: np.ndarray, whole: np.ndarray,
         )
         found.append((tried.fun, votes, float(tried.x), scores))
     _, votes, temperature, scores = min(found, key=lambda one: one[0])
-    p = (scores / temperature).softmax(1).numpy()
+    p, fits = (scores / temperature).softmax(1).numpy(), head.fits(whole).max(1)
+    rank = int(NOVEL * (len(fits) + 1))  # split conformal
+    novel = float(np.sort(fits)[rank - 1]) if rank else float("-inf")
     return replace(
         head,
         votes=votes,
         temperature=temperature,
-        checked=np.stack([p.max(1), p.argmax(1) == right], 1).astype(np.float32),
-        lonely=float(np.quantile(head.fits(whole).max(1), LONELY)),
+        checked=np.stack([p.max(1), p.argmax(1) == right], 1).astype(np.float32)[fits >= novel],
+        novel=novel,
+        lonely=float(np.quantile((whole @ head.pieces.T).max(1), LONELY)),
     )
 
 

@@ -43,6 +43,7 @@ CONFIDENCE = 0.9  # that the share of wrong answers is not above the risk
 ROUNDING = 1e-6  # of probabilities: beside others a picture gets nearly, not quite, the same as alone
 SHOWS = {"yes": 1.0, "sometimes": 0.0, "no": -1.0}
 LEVELS = ("cluster", *GROUP_LEVELS)
+KEPT = ("model", "motif_dim", "crops", "votes", "temperature", "offset", "novel", "lonely")
 NEAREST = 5  # labelled pieces that a prediction names
 BATCH = 2048  # latents at once
 WARMTH = 0.1  # a vote counts exp((cosine - 1) / WARMTH)
@@ -176,7 +177,8 @@ class Prediction:
         never_shown: where it is no answer by cluster, clusters that no picture was shown of, by the graph alone.
         unseen: whether such clusters competed for the answer.
         fit: how well the cluster that fits it best does, as `Head.fits`; about 0, none, to 1.
-        unlike: whether that is less than for nearly all pictures that were checked.
+        novel: whether that is less than for nearly all pictures that were checked: no shown cluster is then named.
+        unlike: whether it is less like any labelled piece than nearly all pictures that were checked.
         nearest: the labelled pieces that are most like it.
     """
 
@@ -189,6 +191,7 @@ class Prediction:
     never_shown: tuple[tuple[str, float], ...]
     unseen: bool
     fit: float
+    novel: bool
     unlike: bool
     nearest: tuple[Piece, ...]
 
@@ -206,7 +209,8 @@ class Head:
         checked: (V, 2) probability of the likeliest cluster and whether it was right, on pictures of the val split.
         keys, owners, pieces: labelled pictures, their cluster as a number (P,) and their embedding (P, D).
         claims: (P, S) what each piece says of each cluster, `fit.claimed`.
-        lonely: a picture that no cluster fits better than this is unlike anything seen.
+        novel: a picture that no cluster fits better than this may be of one never shown; -inf with few checked ones.
+        lonely: a picture whose nearest piece is less like it than this is unlike anything seen.
     """
 
     network: Network
@@ -223,6 +227,7 @@ class Head:
     owners: np.ndarray
     pieces: np.ndarray
     claims: np.ndarray
+    novel: float
     lonely: float
 
     @property
@@ -351,7 +356,9 @@ class Head:
         groups = {level: likeliest(p, self.knowledge.groups[level][: len(p)]) for level in GROUP_LEVELS}
         told = {"cluster": (ids[best[0]], float(p[best[0]]))} | groups
         near = np.argsort(-like, kind="stable")[:NEAREST]
-        unlike = fit < self.lonely
+        novel, unlike = fit < self.novel, bool(like[near[0]] < self.lonely)
+        if novel and best[0] < len(self.counts):
+            limits = limits | {"cluster": float("inf")}
         sure = (level for level, (name, q) in told.items() if name and q >= limits[level] - ROUNDING)
         level = None if unlike else next(sure, None)
         new = len(self.counts) + np.argsort(-everything[len(self.counts) :], kind="stable")[:3]
@@ -365,6 +372,7 @@ class Head:
             never_shown=() if level == "cluster" else tuple((ids[k], float(everything[k])) for k in new),
             unseen=len(p) > len(self.counts),
             fit=fit,
+            novel=novel,
             unlike=unlike,
             nearest=tuple(Piece(self.keys[i], ids[self.owners[i]], float(like[i])) for i in near),
         )
@@ -393,6 +401,7 @@ class Head:
             "votes": self.votes,
             "temperature": self.temperature,
             "offset": self.offset,
+            "novel": self.novel,
             "lonely": self.lonely,
             "clusters": dict(zip(self.shown, self.counts, strict=True)),
             "never_shown": list(self.knowledge.clusters[len(self.counts) :]),
@@ -452,7 +461,7 @@ def _rebuilt(about: dict, names: dict[str, tuple[str, ...]], tensors: dict[str, 
         owners=tensors["owners"].numpy(),
         pieces=tensors["pieces"].numpy(),
         claims=tensors["claims"].numpy(),
-        **{name: about[name] for name in ("model", "motif_dim", "crops", "votes", "temperature", "offset", "lonely")},
+        **{name: about[name] for name in KEPT},
     )
 
 

@@ -213,6 +213,7 @@ def test_a_group_is_told_where_its_clusters_cannot_be(head, cloth, monkeypatch):
         never_shown=(("batik_nitik", 0.2),),
         unseen=False,
         fit=0.4,
+        novel=False,
         unlike=False,
         nearest=(),
     )
@@ -222,6 +223,18 @@ def test_a_group_is_told_where_its_clusters_cannot_be(head, cloth, monkeypatch):
         "  likeliest: Batik kawung 0.50, Batik parang 0.40",
         "  of clusters it was never shown, by the graph alone: Batik nitik",
     ]
+
+
+def test_what_may_be_of_a_cluster_never_shown_is_told_so(head, tmp_path):
+    wary = Path(shutil.copytree(head, tmp_path / "head"))
+    text = (wary / "head.yaml").read_text()
+    assert "novel: -.inf\n" in text  # few pictures were checked
+    (wary / "head.yaml").write_text(text.replace("novel: -.inf\n", "novel: 1.5\n"))
+    paint("dots", "#123456").save(tmp_path / "x.png")
+    first = run("predict", wary, tmp_path / "x.png", "--risk", 0.9).stdout.splitlines()[0]
+    assert first.endswith("which cluster is unsure, perhaps one it was never shown")
+    (told,) = json.loads(run("predict", wary, tmp_path / "x.png", "--risk", 0.9, "--json").stdout)["predictions"]
+    assert told["novel"] and told["fit"] < 1.5 and told["level"] != "cluster"
 
 
 def test_what_is_unlike_anything_seen_is_told_so(head, tmp_path):

@@ -50,6 +50,7 @@ def head(p: list[list[float]], temperature: float = 1.0, checked=()) -> Told:
         owners=owners,
         pieces=pieces,
         claims=np.zeros((12, 4), np.float32),
+        novel=float("-inf"),
         lonely=-1.0,
         p=np.array(p),
     )

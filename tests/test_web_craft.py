@@ -55,7 +55,7 @@ def told(**changes) -> Prediction:
     groups = {"subgroup": ("Paithani", 0.9), "parent_group": ("tapestry-pallu silk", 0.92), "super_group": ("x", 0.95)}
     usual = {"key": "a", "answer": "paithani", "level": "cluster", "probability": 0.9, "groups": groups}
     usual |= {"clusters": (("paithani", 0.9), ("jamdani", 0.1)), "never_shown": (), "unseen": False}
-    usual |= {"fit": 0.7, "unlike": False}
+    usual |= {"fit": 0.7, "novel": False, "unlike": False}
     return Prediction(**usual | {"nearest": ()} | changes)
 
 
@@ -82,10 +82,12 @@ def test_groups_unsure_and_unlike_are_never_told_as_a_promise(head):
     sure = checked(head, 200, 50)
     group = promise(sure, told(answer="tapestry-pallu silk", level="parent_group"), 0.1)
     unsure = promise(sure, told(answer=None, level=None), 0.1)
+    new = promise(sure, told(answer=None, level=None, novel=True), 0.1)
+    assert "No cluster fits it" in new and "At most" not in new
     unlike = promise(sure, told(answer=None, level=None, unlike=True), 0.1)
     with_new = promise(sure, told(unseen=True), 0.1)
     assert "Groups are named from 90% on" in group and "nothing here reaches that" in unsure
-    assert "No cluster it was shown fits it" in unlike and "nothing is promised" in with_new
+    assert "less like any labelled piece" in unlike and "nothing is promised" in with_new
     assert not any("At most" in one for one in (group, unsure, unlike, with_new))
 
 

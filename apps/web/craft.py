@@ -232,7 +232,9 @@ def _answer_words(told: Prediction) -> str:
         return browse.named(told.answer)
     if told.level:
         return f"Unsure which, but of the {words(told.level)} {told.answer}"
-    return "Unsure: unlike anything seen" if told.unlike else "Unsure"
+    if told.unlike:
+        return "Unsure: unlike anything seen"
+    return "Unsure: perhaps of a cluster it was never shown" if told.novel else "Unsure"
 
 
 def _bars(told: Prediction) -> None:
