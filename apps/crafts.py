@@ -173,12 +173,13 @@ def promise(head: Head, told: Prediction, risk: float) -> str:
     if not checked:
         return "This head was checked on no picture, so it names nothing."
     limit = head.limit(risk)
-    if told.novel and told.level != "cluster":
-        return "No cluster fits it as well as one does nearly every picture checked: perhaps it is of one never shown."
+    if told.level is None and told.novel:
+        return "No cluster fits it as well as one fits nearly every picture that was checked, so none is named."
     if told.level is None:
         return f"Clusters are named from {limit:.0%} on and groups from {1 - risk:.0%} on; nothing here reaches that."
     if told.level != "cluster":
-        return f"Groups are named from {1 - risk:.0%} on. Which cluster of the group it is, is unsure."
+        new = ", perhaps one that was never shown" if told.novel else ""
+        return f"Groups are named from {1 - risk:.0%} on. Which cluster of the group it is, is unsure{new}."
     if told.unseen:
         return "It was checked without the clusters that it was never shown, so with them nothing is promised."
     sure = head.checked[:, 0] >= limit

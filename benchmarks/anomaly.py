@@ -101,7 +101,7 @@ def of_unseen(classes: Sequence[str], dataset: DataSet, options: argparse.Namesp
     labelled = [item for item in others.of("train") if item.cluster]
     known, *asking = (encode_items(run, items, crops=CROPS)[0] for items in (labelled, tests, asked))
     pieces, asking = embedded(known), [embedded(some) for some in asking]
-    label = dict(zip((item.key for item in labelled), (item.cluster for item in labelled), strict=True))
+    label = {item.key: item.cluster for item in labelled}
     names, owners = np.unique([label[known.keys[start]] for start in known.starts], return_inverse=True)
     claims = claimed(pieces, owners, len(names), seed=options.seed)
     scores = {

@@ -76,13 +76,11 @@ TABLES = {  # by the script that measures, and prints, them
     "interpolation": ("What lies between", "--run runs/textiles --run family_work/ladder --pairs {pairs}"),
     "augment": ("What variants are worth", "--vary both"),
     "anomaly": ("What does not belong", "--strange not_textiles --epochs {epochs}"),
-    "unseen": ("Crafts never seen", "--only unseen --from {start} --epochs {epochs}"),
     "front": ("The front end", "--catalogue shop"),
     "throughput": ("Speed", ""),
 }
 DATA, OTHER_DATA = "--data textiles/manifest.csv ", {"mnist": "--data mnist ", "front": ""}
-OF_A_RUN = ("regions", "transfer", "cluster_head", "augment", "anomaly", "unseen")  # which are told the run folder
-SCRIPT = {"unseen": "anomaly"}  # where it is not called as its figures are
+OF_A_RUN = ("regions", "transfer", "cluster_head", "augment", "anomaly")  # which are told the run folder
 # What was measured before the motif encoder saw edges and learned by Muon says so, and is to be measured again.
 EARLIER = "Measured with an earlier network, whose motif encoder saw colours, trained by AdamW"
 AT_FIRST = {
@@ -150,9 +148,8 @@ def tables() -> str:
             if "seeds" in report:
                 report |= {"seed": " --seed ".join(map(str, report["seeds"])), "count": len(report["seeds"])}
             run = "runs/textiles " if name in OF_A_RUN else ""
-            script = SCRIPT.get(name, name)
-            command = f"benchmarks/{script}.py {run}{OTHER_DATA.get(name, DATA)}{options.format_map(report)}"
-            table = _at_first(name) + _script(script).markdown(report)
+            command = f"benchmarks/{name}.py {run}{OTHER_DATA.get(name, DATA)}{options.format_map(report)}"
+            table = _at_first(name) + _script(name).markdown(report)
             parts.append(f"## {title}\n\n    PYTHONPATH=. python {command.rstrip()}\n\n{table}")
     return "\n\n".join([*parts, PLANE])
 

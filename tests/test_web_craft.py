@@ -84,6 +84,8 @@ def test_groups_unsure_and_unlike_are_never_told_as_a_promise(head):
     unsure = promise(sure, told(answer=None, level=None), 0.1)
     new = promise(sure, told(answer=None, level=None, novel=True), 0.1)
     assert "No cluster fits it" in new and "At most" not in new
+    of_group = promise(sure, told(answer="x", level="parent_group", novel=True), 0.1)
+    assert of_group.startswith("Groups are named from 90%") and "perhaps one that was never shown" in of_group
     unlike = promise(sure, told(answer=None, level=None, unlike=True), 0.1)
     with_new = promise(sure, told(unseen=True), 0.1)
     assert "Groups are named from 90% on" in group and "nothing here reaches that" in unsure
