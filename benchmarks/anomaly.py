@@ -5,9 +5,9 @@
 RUN was trained on the photographs. "Not learnt" is our score by a scorer to which just this kind of damage was never
 made up. For crafts never seen, a model is trained without --unseen classes (three, drawn by the seed, if not named);
 their pictures are strange, and test pictures of all other classes usual. There the last two rows have labels, unlike
-all others: "fits no labelled class" is by what `saree-vae predict` says that a craft may be new. The plain autoencoder
-and that model are trained with --config and --epochs, the latter after --from if that is given; an interrupted command
-goes on where it was when it is given the same --work again.
+all others: "fits no labelled class" is by what `saree-vae predict` says that a craft may be new. That model is trained
+with --config and --epochs, after --from if that is given; the plain autoencoder with a convolutional encoder, from
+nothing. An interrupted command goes on where it was when it is given the same --work again.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import argparse
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import study
@@ -45,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     report: dict = {"seed": options.seed, "missing": [], "rows": []}
     chosen = options.only or STUDIES
     epochs = options.epochs or config.load(options.config).train.epochs
-    report |= {"epochs": epochs, "start": options.start}
+    report |= {"config": Path(options.config).stem, "epochs": epochs, "start": options.start}
     if "pictures" in chosen:
         report["rows"] += of_pictures(run, dataset, options, report["missing"])
     if "unseen" in chosen:
@@ -113,9 +114,10 @@ def of_unseen(classes: Sequence[str], dataset: DataSet, options: argparse.Namesp
 
 
 def autoencoder(name: str, options: argparse.Namespace, dataset: DataSet) -> Run:
-    """A plain autoencoder, from nothing: a model with other latents is nothing that it could begin with."""
+    """A plain one, from nothing: a model with other latents is nothing that it could begin with."""
     options = argparse.Namespace(**vars(options) | {"start": None})
-    return study.trained(name, options, dataset, "model.posterior=point", seed=options.seed)
+    plain = ("model.posterior=point", "model.encoder=conv", "model.pretrained=false")
+    return study.trained(name, options, dataset, *plain, seed=options.seed)
 
 
 def drawn(dataset: DataSet, seed: int) -> list[str]:
@@ -196,7 +198,7 @@ def markdown(report: dict) -> str:
     held = f"; unseen: {', '.join(report['unseen'])}" if "unseen" in report else ""
     start = f" (without classes: after {report['start']})" if report.get("start") else ""
     about = (
-        f"Seed {report['seed']}, {report['epochs']} epochs{start}{held}; 95 % bootstrap intervals; strange is positive."
+        f"Seed {report['seed']}, `{report['config']}`, {report['epochs']} epochs{start}{held}; 95 % bootstrap intervals; strange is positive."
     )
     return "\n\n".join([about, *tables, *dict.fromkeys(report["missing"])])
 
