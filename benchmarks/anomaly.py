@@ -197,9 +197,8 @@ def markdown(report: dict) -> str:
         tables.append(study.table([figure, *parts, *damages], lines))
     held = f"; unseen: {', '.join(report['unseen'])}" if "unseen" in report else ""
     start = f" (without classes: after {report['start']})" if report.get("start") else ""
-    about = (
-        f"Seed {report['seed']}, `{report['config']}`, {report['epochs']} epochs{start}{held}; 95 % bootstrap intervals; strange is positive."
-    )
+    learnt = f"Seed {report['seed']}, `{report['config']}`, {report['epochs']} epochs{start}{held}"
+    about = f"{learnt}; 95 % bootstrap intervals; strange is positive."
     return "\n\n".join([about, *tables, *dict.fromkeys(report["missing"])])
 
 

@@ -20,7 +20,7 @@ from saree_vae.errors import SareeError
 from saree_vae.latents import Latents
 
 from .graph import resolve
-from .head import WARMTH, Head, Knowledge, Network, embedded, knowledge, never_shown, require_finite, shown, speaking
+from .head import Head, Knowledge, Network, embedded, knowledge, never_shown, require_finite, shown, speaking
 
 STEPS, FEWEST_STEPS, PASSES = 2500, 600, 200  # of BATCH latents: PASSES over the pictures, within these bounds
 BATCH = 128
@@ -29,10 +29,10 @@ BY_GRAPH = 0.5  # weight of naming the cluster by the graph alone: without it th
 ATTRIBUTES = 1.0  # weight of telling what is to be seen
 HELD_OUT = 5  # one in so many clusters is held out to set what a cluster never shown gets
 CLUSTERS = 10  # fewer than this are too few to hold some out
-NEIGHBOURS, SPREAD, ROUNDS = 20, 0.95, 50  # of spreading labels, see `spread`
+NEIGHBOURS, SPREAD, ROUNDS, WARMTH = 20, 0.95, 50, 0.1  # of spreading labels, see `spread`
 FEW = 20  # labelled pictures of a cluster, on average
 UNLABELLED = 0.5  # share of training that pictures without a label get at most
-VOTES = (0.0, 0.25, 0.5, 0.75, 1.0)  # weights of the nearest pieces' votes that are tried
+TRUST = (0.0, 1.0, 2.0, 4.0, 8.0)  # weights of what labelled pieces claim that are tried
 RIDGE = 0.1  # noise of what labelled pieces say; chosen on val
 HEARD = 5000  # labelled pieces that say something, at most: the time grows with their cube
 NOVEL = 0.05  # share of pictures like the checked ones that may be called of a cluster never shown
@@ -97,7 +97,7 @@ def fit(
         motif_dim=latents.motif_dim,
         crops=crops,
         counts=tuple(np.bincount(task.owner[pieces], minlength=classes).tolist()),
-        votes=0.0,
+        trust=0.0,
         temperature=1.0,
         offset=offset,
         checked=np.zeros((0, 2), np.float32),
@@ -351,7 +351,7 @@ def _offset(network: Network, about: Knowledge, latents: Latents, owner: np.ndar
 
 
 def _checked(head: Head, latents: Latents, right: np.ndarray, whole: np.ndarray, tell: Callable[[str], None]) -> Head:
-    """Set on labelled pictures of val: weight of votes, temperature, the record of answers, what is new or lonely.
+    """Set on labelled pictures of val: trust in pieces, temperature, the record of answers, what is new or lonely.
 
     Args:
         right: (V,) the number of each picture's cluster; whole: (V, D) as `embedded`.
@@ -361,21 +361,21 @@ def _checked(head: Head, latents: Latents, right: np.ndarray, whole: np.ndarray,
         return head
     truth = torch.from_numpy(right)
     found = []
-    for votes in VOTES:
-        scores = torch.from_numpy(replace(head, votes=votes).log_probabilities(latents))
+    for trust in TRUST:
+        scores = torch.from_numpy(replace(head, trust=trust).log_probabilities(latents))
         tried = minimize_scalar(
             lambda temperature, scores=scores: float(F.nll_loss((scores / temperature).log_softmax(1), truth)),
             bounds=(0.2, 10.0),
             method="bounded",
         )
-        found.append((tried.fun, votes, float(tried.x), scores))
-    _, votes, temperature, scores = min(found, key=lambda one: one[0])
+        found.append((tried.fun, trust, float(tried.x), scores))
+    _, trust, temperature, scores = min(found, key=lambda one: one[0])
     p, fits = (scores / temperature).softmax(1).numpy(), head.fits(whole).max(1)
     rank = int(NOVEL * (len(fits) + 1))  # split conformal
     novel = float(np.sort(fits)[rank - 1]) if rank else float("-inf")
     return replace(
         head,
-        votes=votes,
+        trust=trust,
         temperature=temperature,
         checked=np.stack([p.max(1), p.argmax(1) == right], 1).astype(np.float32)[fits >= novel],
         novel=novel,

@@ -1,8 +1,8 @@
 """The craft-cluster head: from a picture's latents to probabilities of clusters, by looks and by what the graph knows.
 
 Two paths add up to the logit of a cluster. One goes from the latent straight to the clusters that pictures were shown
-of, by a network and by the votes of the labelled pieces that are most like it. The other goes through the graph: the
-latent tells what is to be seen (visible attributes, terms of the craft), and the graph tells which clusters have it.
+of, by a network and by what the labelled pieces that are like it claim. The other goes through the graph: the latent
+tells what is to be seen (visible attributes, terms of the craft), and the graph tells which clusters have it.
 Only the second needs no picture of a cluster, so it can name one never shown.
 """
 
@@ -34,7 +34,7 @@ from .graph import clusters, graph_hash, members
 from .node_features import node_features
 from .schema import GROUP_LEVELS
 
-FORMAT = 2  # change the number with what is fitted or kept
+FORMAT = 3  # change the number with what is fitted or kept
 HIDDEN = 512
 DROPOUT = 0.5
 SAMPLES = 8  # of z for each latent: half of them are the mirror images of the others
@@ -43,12 +43,10 @@ CONFIDENCE = 0.9  # that the share of wrong answers is not above the risk
 ROUNDING = 1e-6  # of probabilities: beside others a picture gets nearly, not quite, the same as alone
 SHOWS = {"yes": 1.0, "sometimes": 0.0, "no": -1.0}
 LEVELS = ("cluster", *GROUP_LEVELS)
-KEPT = ("model", "motif_dim", "crops", "votes", "temperature", "offset", "novel", "lonely")
+KEPT = ("model", "motif_dim", "crops", "trust", "temperature", "offset", "novel", "lonely")
 NEAREST = 5  # labelled pieces that a prediction names
 BATCH = 2048  # latents at once
-WARMTH = 0.1  # a vote counts exp((cosine - 1) / WARMTH)
-FLOOR = 0.01  # of all votes, that every cluster gets: no piece near is no proof
-BREADTH = 0.2  # a piece speaks for its cluster by exp((cosine - 1) / BREADTH); chosen on val
+BREADTH = 0.3  # a piece speaks for its cluster by exp((cosine - 1) / BREADTH); chosen on val
 COLOUR = 0.5  # weight of the colour half where pieces are compared: a craft comes in many colours
 
 
@@ -204,7 +202,7 @@ class Head:
         model: fingerprint of the run whose latents it was fitted on.
         motif_dim: latent dimensions of the motif half; crops: regions of a picture, as it was fitted.
         counts: (S,) pictures of each cluster that it was fitted on.
-        votes: weight of the log of the nearest pieces' votes; temperature: by which logits are then divided.
+        trust: weight of `fits` in the logits; temperature: by which these are then divided.
         offset: what a cluster never shown gets instead of a direct logit.
         checked: (V, 2) probability of the likeliest cluster and whether it was right, on pictures of the val split.
         keys, owners, pieces: labelled pictures, their cluster as a number (P,) and their embedding (P, D).
@@ -219,7 +217,7 @@ class Head:
     motif_dim: int
     crops: int
     counts: tuple[int, ...]
-    votes: float
+    trust: float
     temperature: float
     offset: float
     checked: np.ndarray
@@ -258,8 +256,8 @@ class Head:
         """Calibrated log-probabilities, (N, S) for N pictures, or (N, K) with clusters that were never shown.
 
         Probabilities are averaged over z ~ N(mu, sigma): an uncertain latent gives a flatter answer. A picture's
-        regions are then joined by the mean of their log-probabilities, and the votes of the nearest pieces added,
-        except where clusters compete that have no piece.
+        regions are then joined by the mean of their log-probabilities, and what labelled pieces claim is added
+        (`fits`), except where clusters compete that have no piece.
 
         Args:
             without: nodes of evidence that are taken for not seen at all.
@@ -283,8 +281,8 @@ class Head:
         )  # (R, K)
         sizes = np.diff(np.r_[latents.starts, len(rows)])
         joined = np.add.reduceat(rows, latents.starts, axis=0) / sizes[:, None]  # (N, K)
-        if self.votes and not unseen:
-            joined = joined + self.votes * self._votes(embedded(latents))
+        if self.trust and not unseen:
+            joined = joined + self.trust * self.fits(embedded(latents))
         return torch.log_softmax(torch.from_numpy(joined) / self.temperature, 1).numpy()
 
     @torch.inference_mode()
@@ -299,15 +297,6 @@ class Head:
         direct = F.pad(seen.direct, (0, count - len(self.counts)), value=self.offset)
         logits = direct + self.network.by_graph(seen, shows, vectors, kept)
         return (logits.log_softmax(-1).logsumexp(1) - np.log(SAMPLES)).double().numpy()
-
-    def _votes(self, embedding: np.ndarray) -> np.ndarray:
-        """Log of each shown cluster's share of the votes of the NEAREST labelled pieces, (N, S)."""
-        likeness = embedding @ self.pieces.T  # (N, P)
-        near = np.argsort(-likeness, axis=1, kind="stable")[:, :NEAREST]
-        weights = np.exp((np.take_along_axis(likeness, near, 1) - 1) / WARMTH)
-        votes = np.zeros((len(embedding), len(self.counts)))
-        np.add.at(votes, (np.arange(len(embedding))[:, None], self.owners[near]), weights)
-        return np.log(votes / votes.sum(1, keepdims=True) + FLOOR)
 
     def fits(self, embedding: np.ndarray) -> np.ndarray:
         """How well each shown cluster fits pictures, (N, S), by the labelled pieces that are like them: about 0 to 1.
@@ -398,7 +387,7 @@ class Head:
             "arrays": hashlib.sha256(content).hexdigest(),
             "motif_dim": self.motif_dim,
             "crops": self.crops,
-            "votes": self.votes,
+            "trust": self.trust,
             "temperature": self.temperature,
             "offset": self.offset,
             "novel": self.novel,

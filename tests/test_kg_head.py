@@ -189,7 +189,7 @@ def entropy(scores: np.ndarray) -> float:
 
 
 def test_an_uncertain_latent_gives_a_flatter_answer(head, pieces):
-    for one, least in ((head, 0.1), (replace(head, votes=0.0), 0.5)):
+    for one, least in ((head, 0.1), (replace(head, trust=0.0), 0.5)):
         spans = [entropy(one.log_probabilities(pieces, flat=flat)) for flat in (0, 1, 3, 6, 12, 24)]
         assert spans == sorted(spans) and spans[-1] > spans[0] + least
     wide = replace(pieces, sigma=3 * pieces.sigma)
@@ -202,28 +202,29 @@ def test_a_certain_latent_is_named_by_the_network_at_that_point(head, pieces):
         shows, vectors = (torch.from_numpy(x[: len(CRAFTS)]) for x in (head.knowledge.shows, head.knowledge.vectors))
         logits = seen.direct + head.network.by_graph(seen, shows, vectors)
         expected = (logits.double() / head.temperature).log_softmax(1)
-    alone = replace(head, votes=0.0)
+    alone = replace(head, trust=0.0)
     np.testing.assert_allclose(alone.log_probabilities(pieces, flat=0), expected, atol=1e-4)
 
 
-def test_votes_of_the_nearest_pieces_by_hand(head):
-    # Three pieces: two of cluster 0 and one of cluster 1, the first as the picture itself, the others at a right angle.
-    eye = np.eye(24, dtype=np.float32)
-    few = replace(head, keys=("a", "b", "c"), owners=np.array([0, 0, 1]), pieces=eye[:3])
+def test_what_labelled_pieces_claim_by_hand(head):
+    # Two pieces, each claiming something of the first two clusters; the picture is as the first, and at a right angle
+    # to the second.
+    eye, rest = np.eye(24, dtype=np.float32), len(CRAFTS) - 2
+    claims = np.array([[1, -0.5, *[0] * rest], [0, 2, *[0] * rest]], np.float32)
+    few = replace(head, keys=("a", "b"), owners=np.array([0, 1]), pieces=eye[:2], claims=claims)
     asked = made({"x": eye[0]}, motif_dim=20)
     assert embedded(asked)[0].tolist() == eye[0].tolist()
-    one, far = 1.0, math.exp(-1 / 0.1)
-    share = np.array([one + far, far, *[0.0] * (len(CRAFTS) - 2)]) / (one + 2 * far)
-    with_votes, without = (replace(few, votes=votes).log_probabilities(asked)[0] for votes in (0.5, 0.0))
-    moved = (with_votes - without) * head.temperature
-    expected = 0.5 * np.log(share + 0.01)
-    np.testing.assert_allclose(moved - moved[0], expected - expected[0], atol=1e-4)
-    p, q = (replace(few, votes=votes).log_probabilities(asked, unseen=True) for votes in (0.5, 0.0))
+    expected = np.array([1, -0.5 + 2 * math.exp(-1 / 0.3), *[0] * rest])
+    np.testing.assert_allclose(few.fits(embedded(asked))[0], expected, atol=1e-6)
+    trusting, without = (replace(few, trust=trust).log_probabilities(asked)[0] for trust in (4.0, 0.0))
+    moved = (trusting - without) * head.temperature
+    np.testing.assert_allclose(moved - moved[-1], 4 * expected, atol=1e-4)
+    p, q = (replace(few, trust=trust).log_probabilities(asked, unseen=True) for trust in (4.0, 0.0))
     np.testing.assert_array_equal(p, q)  # clusters that have no piece would be at a loss
 
 
 def test_few_samples_of_z_come_near_to_many(head, pieces, noise):
-    calm, latents = replace(head, temperature=1.0, votes=0.0), pieces.of(range(0, 24, 3))
+    calm, latents = replace(head, temperature=1.0, trust=0.0), pieces.of(range(0, 24, 3))
     many = []
     for mu, sigma in zip(latents.mu, latents.sigma, strict=True):
         z = mu + 3 * sigma * noise.normal(size=(1000, len(mu)))
@@ -235,10 +236,10 @@ def test_few_samples_of_z_come_near_to_many(head, pieces, noise):
 
 def test_regions_are_joined_by_the_mean_of_their_log_probabilities(head, parts):
     apart = replace(parts, keys=tuple(f"{key}#{i}" for i, key in enumerate(parts.keys)))
-    rows = replace(head, temperature=1.0, votes=0.0).log_probabilities(apart)
+    rows = replace(head, temperature=1.0, trust=0.0).log_probabilities(apart)
     mean = rows.reshape(-1, 3, rows.shape[1]).mean(1) / head.temperature
     expected = mean - np.log(np.exp(mean).sum(1, keepdims=True))
-    np.testing.assert_allclose(replace(head, votes=0.0).log_probabilities(parts), expected, atol=1e-4)
+    np.testing.assert_allclose(replace(head, trust=0.0).log_probabilities(parts), expected, atol=1e-4)
 
 
 @pytest.mark.parametrize("unseen", [False, True])
@@ -371,18 +372,18 @@ def test_where_nothing_can_be_promised_the_probability_itself_decides(head):
     assert replace(head, checked=sure.checked[:0]).limit(0.1) == np.inf
 
 
-def test_temperature_and_weight_of_votes_are_the_best_on_val(graph, head):
+def test_temperature_and_trust_are_the_best_on_val(graph, head):
     latents, labels, splits = crafts(graph, CRAFTS)
     val = latents.of([i for i, start in enumerate(latents.starts) if splits[latents.keys[start]] == "val"])
     right = [head.shown.index(labels[val.keys[start]]) for start in val.starts]
 
-    def surprise(temperature: float, votes: float) -> float:
-        scores = replace(head, temperature=temperature, votes=votes).log_probabilities(val)
+    def surprise(temperature: float, trust: float) -> float:
+        scores = replace(head, temperature=temperature, trust=trust).log_probabilities(val)
         return -scores[np.arange(len(right)), right].mean()
 
-    grid = [surprise(t, votes) for t in np.geomspace(0.2, 10, 30) for votes in kg.fit.VOTES]
-    assert surprise(head.temperature, head.votes) <= min(grid) + 1e-6
-    assert surprise(head.temperature, head.votes) < surprise(1.0, head.votes)
+    grid = [surprise(t, trust) for t in np.geomspace(0.2, 10, 30) for trust in kg.fit.TRUST]
+    assert surprise(head.temperature, head.trust) <= min(grid) + 1e-6
+    assert surprise(head.temperature, head.trust) < surprise(1.0, head.trust)
     p = np.exp(head.log_probabilities(val))
     named = head.fits(embedded(val)).max(1) >= head.novel  # the others are never named
     assert len(head.checked) == named.sum() < len(right) == 5 * len(CRAFTS)
@@ -390,17 +391,17 @@ def test_temperature_and_weight_of_votes_are_the_best_on_val(graph, head):
     assert head.checked[:, 1].mean() == pytest.approx((p.argmax(1) == right)[named].mean())
 
 
-def test_votes_count_as_much_as_makes_val_least_surprising(head, pieces, monkeypatch):
+def test_pieces_are_trusted_as_much_as_makes_val_least_surprising(head, pieces, monkeypatch):
     right = np.zeros(len(pieces), int)
 
     def log_probabilities(self: Head, latents: Latents, **_: object) -> np.ndarray:
-        first = 0.9 - abs(self.votes - 0.5)  # of the one that is right, and it is the likeliest with any weight
+        first = 0.9 - abs(self.trust - 2) / 8  # of the one that is right, and it is the likeliest with any trust
         return np.log(np.c_[np.full(len(latents), first), np.full((len(latents), 11), (1 - first) / 11)])
 
     monkeypatch.setattr(Head, "log_probabilities", log_probabilities)
     monkeypatch.setattr(kg.fit, "minimize_scalar", lambda surprise, **_: SimpleNamespace(fun=surprise(1.0), x=1.0))
     found = kg.fit._checked(head, pieces, right, embedded(pieces), pytest.fail)
-    assert found.votes == 0.5
+    assert found.trust == 2
     np.testing.assert_allclose(found.checked, [[0.9, 1]] * len(pieces), atol=1e-6)
 
 
@@ -547,7 +548,7 @@ def test_a_cluster_fits_where_the_pieces_near_it_are_many_and_of_one_mind():
     owners = np.where(at < 2, at, np.arange(60) % 2)
     said = speaking(places, pieces) @ claimed(pieces, owners, 2)  # at the three places, and where nobody is
     assert said.shape == (4, 2) and (said[:2].argmax(1) == [0, 1]).all()
-    assert said[:2].max(1).min() > 0.9 > 0.7 > said[2].max() > 0.3 and said[3].max() < 0.1
+    assert said[:2].max(1).min() > 0.9 > 0.7 > said[2].max() > 0.3 and said[3].max() < 0.2
     own = speaking(pieces, pieces) @ claimed(pieces, owners, 2)
     assert (own[:40].argmax(1) == owners[:40]).all() and own[:40].max(1).mean() > own[40:].max(1).mean()
 
@@ -953,8 +954,8 @@ def _other_arrays(path: Path) -> None:
 def test_a_head_of_another_format_is_told(kept, tmp_path):
     folder = shutil.copytree(kept, tmp_path / "head")
     text = (folder / "head.yaml").read_text()
-    (folder / "head.yaml").write_text(text.replace("format: 2\n", "format: 7\n"))
-    with pytest.raises(SareeError, match="a head of format 7, expected 2; fit it again"):
+    (folder / "head.yaml").write_text(text.replace("format: 3\n", "format: 7\n"))
+    with pytest.raises(SareeError, match="a head of format 7, expected 3; fit it again"):
         Head.load(folder)
 
 

@@ -42,7 +42,7 @@ def head(p: list[list[float]], temperature: float = 1.0, checked=()) -> Told:
         motif_dim=1,
         crops=0,
         counts=(3, 3, 3, 3),
-        votes=0.0,
+        trust=0.0,
         temperature=temperature,
         offset=0.0,
         checked=np.array(checked, dtype=np.float32).reshape(-1, 2),
