@@ -61,7 +61,7 @@ QUESTIONS = (
 )
 BEYOND = ("exchange", "leakage", "likelihood")  # tasks of which only our own rows are shown
 
-TABLES = {  # by the script that measures, and prints, them
+TABLES = {  # by the script that measures, and prints, them, or that SCRIPTS names
     "peers": ("Beside other models", "--epochs {epochs} --seed {seed}"),
     "ablations": ("What each part earns", "--epochs {epochs} --seed {seed}"),
     "sources": ("A source never seen", "--from {start} --epochs {epochs} --seed {seed} --prefix {prefix}"),
@@ -75,20 +75,27 @@ TABLES = {  # by the script that measures, and prints, them
     "mnist": ("The family on MNIST", "--work mnist_work"),
     "interpolation": ("What lies between", "--run runs/textiles --run family_work/ladder --pairs {pairs}"),
     "augment": ("What variants are worth", "--vary both"),
-    "anomaly": ("What does not belong", "--strange not_textiles --epochs {epochs}"),
+    "anomaly": ("What does not belong", "--only pictures --strange not_textiles --epochs {epochs}"),
+    "unseen": ("Crafts never seen", "--only unseen --from {start} --epochs {epochs}"),
+    "unseen_pretrained": (
+        "Crafts never seen, begun with ImageNet",
+        "--only unseen --config {config} --from {start} --epochs {epochs}",
+    ),
     "front": ("The front end", "--catalogue shop"),
     "throughput": ("Speed", ""),
 }
 DATA, OTHER_DATA = "--data textiles/manifest.csv ", {"mnist": "--data mnist ", "front": ""}
-OF_A_RUN = ("regions", "transfer", "cluster_head", "augment", "anomaly")  # which are told the run folder
+SCRIPTS = {"unseen": "anomaly", "unseen_pretrained": "anomaly"}
+RUNS = {  # that a script is told first
+    **dict.fromkeys(("regions", "transfer", "cluster_head", "augment"), "runs/textiles "),
+    "anomaly": "runs/pretrained ",
+    **dict.fromkeys(SCRIPTS, "loom "),
+}
 # What was measured before the motif encoder saw edges and learned by Muon says so, and is to be measured again.
 EARLIER = "Measured with an earlier network, whose motif encoder saw colours, trained by AdamW"
 AT_FIRST = {
     **dict.fromkeys(("peers", "ablations", "family", "throughput"), f"{EARLIER}."),
-    **dict.fromkeys(
-        ("transfer", "anomaly"),
-        f"{EARLIER}; `runs/textiles` was 50 epochs of it, from nothing.",
-    ),
+    "transfer": f"{EARLIER}; `runs/textiles` was 50 epochs of it, from nothing.",
     "regions": f"{EARLIER}; `runs/textiles` was 50 epochs of it, from nothing, and the three best pairs counted.",
     **dict.fromkeys(
         ("interpolation", "augment"), f"{EARLIER}; `runs/textiles` was 36 epochs of it at a temperature of 0.15."
@@ -147,9 +154,9 @@ def tables() -> str:
             report = _read(name)
             if "seeds" in report:
                 report |= {"seed": " --seed ".join(map(str, report["seeds"])), "count": len(report["seeds"])}
-            run = "runs/textiles " if name in OF_A_RUN else ""
-            command = f"benchmarks/{name}.py {run}{OTHER_DATA.get(name, DATA)}{options.format_map(report)}"
-            table = _at_first(name) + _script(name).markdown(report)
+            script, run = SCRIPTS.get(name, name), RUNS.get(name, "")
+            command = f"benchmarks/{script}.py {run}{OTHER_DATA.get(name, DATA)}{options.format_map(report)}"
+            table = _at_first(name) + _script(script).markdown(report)
             parts.append(f"## {title}\n\n    PYTHONPATH=. python {command.rstrip()}\n\n{table}")
     return "\n\n".join([*parts, PLANE])
 
