@@ -307,7 +307,8 @@ class Head:
             embedding: (N, D) as `embedded`.
         """
         parts = [embedding[at : at + BATCH] for at in range(0, max(len(embedding), 1), BATCH)]
-        return np.concatenate([speaking(part, self.pieces) @ self.claims for part in parts])
+        exact = np.float64  # claims are large and opposed where pieces are much alike
+        return np.concatenate([speaking(part.astype(exact), self.pieces) @ self.claims for part in parts])
 
     @torch.inference_mode()
     def attributes_seen(self, latents: Latents) -> np.ndarray:

@@ -75,6 +75,12 @@ def head(fitting) -> Path:
 
 
 @pytest.fixture
+def certain(monkeypatch):
+    """A cluster is named however unlikely it is."""
+    monkeypatch.setattr(Head, "limit", lambda *_: 0.0)
+
+
+@pytest.fixture
 def facts(tmp_path: Path) -> Path:
     return Path(shutil.copytree(schema.FACTS, tmp_path / "facts"))
 
@@ -184,9 +190,9 @@ def test_nothing_else_is_written_over(tiny_run, named, tmp_path, capsys, monkeyp
 # --- predict ---
 
 
-def test_each_picture_is_answered_in_its_turn(head, cloth):
+def test_each_picture_is_answered_in_its_turn(head, cloth, certain):
     pictures = [cloth / "dots/1_0.png", cloth / "checks/2_0.png"]
-    lines = [line for line in run("predict", head, *pictures, "--risk", 0.9).stdout.splitlines() if line[0] != " "]
+    lines = [line for line in run("predict", head, *pictures).stdout.splitlines() if line[0] != " "]
     names = {data["name"] for _, data in load_graph().nodes(data=True) if data["kind"] == "cluster"}
     for line, picture in zip(lines, pictures, strict=True):
         answer = re.fullmatch(rf"{re.escape(str(picture))}: (.+) [01]\.\d\d \(.+ < .+ < .+\)", line)
@@ -259,9 +265,9 @@ def test_why_tells_reasons_rows_sources_and_the_nearest_pieces(head, cloth, name
     assert near.startswith("dots/1_0.png (bandhani_generic, 1.00), ") and near.count("(") == 5
 
 
-def test_json_is_one_document_with_all_that_is_said(head, cloth):
+def test_json_is_one_document_with_all_that_is_said(head, cloth, certain):
     pictures = [cloth / "dots/1_0.png", cloth / "stripes/2_7.png"]
-    result = run("predict", head, *pictures, "--json", "--why", "--risk", 0.9)
+    result = run("predict", head, *pictures, "--json", "--why")
     document = json.loads(result.stdout)
     assert set(document) == {"head", "risk", "predictions", "unreadable"} and document["unreadable"] == []
     assert [one["key"] for one in document["predictions"]] == [str(picture) for picture in pictures]
@@ -284,10 +290,10 @@ def test_clusters_never_shown_compete_where_asked(head, cloth):
     assert sum(p for _, p in one["clusters"]) < 1 and {name for name, _ in other["clusters"]} == set(IDS)
 
 
-def test_statements_are_linked_data_with_the_hash_of_each_picture(head, cloth, tmp_path):
+def test_statements_are_linked_data_with_the_hash_of_each_picture(head, cloth, tmp_path, certain):
     pictures = [cloth / "dots/1_0.png", cloth / "checks/1_0.png"]
     before = {path.name: path.read_bytes() for path in schema.FACTS.iterdir()}
-    result = run("predict", head, *pictures, "--rdf", tmp_path / "told.jsonld", "--risk", 0.9, "--json")
+    result = run("predict", head, *pictures, "--rdf", tmp_path / "told.jsonld", "--json")
     document = json.loads((tmp_path / "told.jsonld").read_text(encoding="utf-8"))
     said = json.loads(result.stdout)["predictions"]
     for statement, picture, one in zip(document["@graph"], pictures, said, strict=True):
@@ -360,7 +366,7 @@ def test_another_models_head_is_refused(head, tiny_run, cloth, tmp_path, capsys,
         (lambda head: shutil.rmtree(head), "not a head: expected head.yaml"),
         (lambda head: shutil.rmtree(head / "model"), "model"),
         (lambda head: (head / "head.safetensors").write_bytes(b"no tensors"), "a damaged head"),
-        (lambda head: (head / "head.yaml").write_text("format: 1\n"), "a head of format 1, expected 2; fit it again"),
+        (lambda head: (head / "head.yaml").write_text("format: 1\n"), "a head of format 1, expected 3; fit it again"),
     ],
 )
 def test_what_is_no_head_is_told_in_a_sentence(head, cloth, tmp_path, capsys, monkeypatch, harm, says):
