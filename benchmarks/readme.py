@@ -87,8 +87,7 @@ TABLES = {  # by the script that measures, and prints, them, or that SCRIPTS nam
 DATA, OTHER_DATA = "--data textiles/manifest.csv ", {"mnist": "--data mnist ", "front": ""}
 SCRIPTS = {"unseen": "anomaly", "unseen_pretrained": "anomaly"}
 RUNS = {  # that a script is told first
-    **dict.fromkeys(("regions", "transfer", "cluster_head", "augment"), "runs/textiles "),
-    "anomaly": "runs/pretrained ",
+    **dict.fromkeys(("regions", "transfer", "cluster_head", "augment", "anomaly"), "runs/textiles "),
     **dict.fromkeys(SCRIPTS, "loom "),
 }
 # What was measured before the motif encoder saw edges and learned by Muon says so, and is to be measured again.
@@ -97,6 +96,7 @@ AT_FIRST = {
     **dict.fromkeys(("peers", "ablations", "family", "throughput"), f"{EARLIER}."),
     "transfer": f"{EARLIER}; `runs/textiles` was 50 epochs of it, from nothing.",
     "regions": f"{EARLIER}; `runs/textiles` was 50 epochs of it, from nothing, and the three best pairs counted.",
+    "anomaly": f"{EARLIER}; `runs/textiles` was 50 epochs of it, from nothing.",
     **dict.fromkeys(
         ("interpolation", "augment"), f"{EARLIER}; `runs/textiles` was 36 epochs of it at a temperature of 0.15."
     ),
