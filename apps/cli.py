@@ -263,10 +263,13 @@ def search(
     counts most. In a catalogue made with --regions parts are compared, and the boxes tell which part matched which: a
     close-up that looks for its whole figure is told best by colour, --colour 4.
 
+    The first hits are looked at once more: those that show the very same design, edge on edge, come first, and "same"
+    tells how much of the picture lies in them. With --motif 0 or --kin they are not.
+
     With --kin more pieces of the query's craft come up, and first not always what looks most like the picture: for the
     very piece leave it out. Scores then say how the hits stand to each other.
     """
-    from saree_vae import indexing
+    from saree_vae import indexing, query
     from saree_vae.where import parse
 
     wanted = parse(where) if where else None
@@ -279,8 +282,9 @@ def search(
         if asks:
             thought = {key: cluster for key, (cluster, _) in predicted.items()}
             wanted = wanted.answered(knowledge.labels_with([*opened.info()["clusters"], *thought.values()]), thought)
-        query, boxes = indexing.embed(run, pictures, opened.crops)
-        hits = opened.search_one(query, boxes, k, motif=motif, colour=colour, kin=kin, where=wanted)
+        asked = query.of_pictures(run, pictures, opened.crops)
+        how = {"motif": motif, "colour": colour, "kin": kin, "sights": asked.sights, "where": wanted}
+        hits = opened.search_one(asked.embeddings, asked.boxes, k, **how)
         if sheet:
             from saree_vae import images, sheets
 
@@ -413,14 +417,15 @@ def print_hits(hits: list, predicted: dict[str, tuple[str, float]]) -> None:
     from rich.table import Table
 
     table = Table(box=None, header_style="bold")
-    for name, side in (("", "right"), ("score", "right"), ("motif", "right"), ("colour", "right")):
-        table.add_column(name, justify=side)
+    for name in ("", "score", "motif", "colour", "same"):
+        table.add_column(name, justify="right")
     table.add_column("cluster")
     table.add_column("key", overflow="fold")
     for rank, hit in enumerate(hits, 1):
         figures = (f"{value:.3f}" for value in (hit.score, hit.motif, hit.colour))
+        same = f"{hit.same:.2f}" if hit.same else ""
         thought = f"{predicted[hit.key][0]}? {predicted[hit.key][1]:.2f}" if hit.key in predicted else ""
-        table.add_row(str(rank), *figures, hit.cluster or thought, hit.key)
+        table.add_row(str(rank), *figures, same, hit.cluster or thought, hit.key)
     Console(highlight=False, markup=False).print(table if hits else "nothing found")
 
 

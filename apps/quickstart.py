@@ -20,6 +20,7 @@ from saree_vae import (
     indexing,
     loom,
     model_card,
+    query,
     regions,
     report,
     sheets,
@@ -174,8 +175,9 @@ def _search_sheet(run: checkpoint.Run, items: tuple[data.Item, ...], folder: Pat
     rows = []
     with indexing.open_catalogue(folder)[0] as catalogue:
         for item in items:
-            query, boxes = indexing.embed(run, [item.path], catalogue.crops)
-            hits = catalogue.search_one(query, boxes, 5, motif=weights[0], colour=weights[1], exclude=[item.key])
+            asked = query.of_pictures(run, [item.path], catalogue.crops)
+            how = {"motif": weights[0], "colour": weights[1], "sights": asked.sights, "exclude": [item.key]}
+            hits = catalogue.search_one(asked.embeddings, asked.boxes, 5, **how)
             row = [sheets.Tile(catalogue.thumbnail(item.key), item.cluster or Path(item.key).name, "query", frame=True)]
             for hit in hits:
                 cosines = f"motif {hit.motif:.2f} · colour {hit.colour:.2f}"

@@ -9,8 +9,10 @@ import sqlite3
 import threading
 import uuid
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,9 +21,11 @@ import numpy as np
 from .data import Item
 from .errors import SareeError
 from .files import atomic_write
+from .images import ImageError, read_image
 from .index import LatentIndex, read_stamp
 from .kin import NEAREST, kinship
 from .latents import WEIGHTS, pairing, unit, weighted
+from .verification import FIRST, Sight, overlap, sight, verified
 from .where import ITEM_COLUMNS, Where, parse
 
 log = logging.getLogger(__name__)
@@ -63,6 +67,8 @@ class Hit:
 
     A score by kin is of `kin.kinship`, in [0, 1]: how hits stand to each other, not how like the query they are.
     box: the part of the item that matched; query_box: the part of the query that it matched.
+    same: where the search verified its first hits, how much of the query lies, edge on edge, in this one: 0 unless they
+        show the very same design (`verification.overlap`). Such hits come first.
     """
 
     key: str
@@ -75,6 +81,7 @@ class Hit:
     metadata: dict[str, str]
     box: Box
     query_box: Box
+    same: float = 0.0
 
 
 class Catalogue:
@@ -305,6 +312,7 @@ class Catalogue:
         motif: float = WEIGHTS["motif"],
         colour: float = WEIGHTS["colour"],
         kin: bool = False,
+        sights: Sequence[Sight] = (),
         where: str | Where | None = None,
         exclude: Collection[str] = (),
     ) -> list[Hit]:
@@ -316,6 +324,8 @@ class Catalogue:
         Args:
             embeddings: (V, D), as in `search`; boxes: the V parts of the query's picture that they saw.
             kin: rank by `kin.kinship` instead, among the items that match `where`, each the mean of its vectors.
+            sights: of the query's pictures; the first hits are then verified by them (`verification`), unless colours
+                alone are asked for, or kin.
         """
         if len(boxes) != len(embeddings):
             raise SareeError(f"{len(embeddings)} query vectors need as many boxes, got {len(boxes)}")
@@ -329,10 +339,11 @@ class Catalogue:
             found = _best_by_item(loaded, queries, max(k, CANDIDATES), (motif, colour), among, excluded)
             # Some more than k: among equal scores the key decides, and the keys are in the database.
             wholes = [row for row, box in enumerate(boxes) if box == WHOLE]
-            matches = self._matches(loaded, queries, wholes, found, 2 * k, (motif, colour))
+            matches = self._matches(loaded, queries, wholes, found, 2 * max(k, FIRST), (motif, colour))
             rows = self._rows(database, [match.vector for match in matches])
-        hits = [_hit(rows[m.vector], m.score, m.motif, m.colour, boxes[m.query]) for m in matches]
-        return sorted(hits, key=_order)[:k]
+            hits = [_hit(rows[m.vector], m.score, m.motif, m.colour, boxes[m.query]) for m in matches]
+            hits.sort(key=_order)
+            return (_verified(database, hits, sights) if sights and motif else hits)[:k]
 
     def _kin(
         self,
@@ -645,6 +656,7 @@ class Catalogue:
 
 
 _ABOUT, _DATABASE, _INDEX = "catalogue.json", "items.db", "index.faiss"
+_THREADS = 4  # OpenCV and numpy let go of the interpreter
 _CHUNK = 500  # rows at a time: SQLite before 3.32 takes at most 999 parameters
 _SCORES = 10_000_000  # scores held at a time, 120 MB with their ids
 _SCHEMA = (
@@ -758,7 +770,27 @@ def _hit(row: tuple, score: float, motif: float, colour: float, query_box: Box) 
 
 
 def _order(hit: Hit) -> tuple[float, str]:
-    return -hit.score, hit.key
+    return -verified(hit.score, hit.same), hit.key
+
+
+def _verified(database: sqlite3.Connection, hits: list[Hit], sights: Sequence[Sight]) -> list[Hit]:
+    """The same hits, those of the first that show the very same design before the others."""
+    first = hits[:FIRST]
+    thumbnails = [
+        database.execute("SELECT thumbnail FROM items WHERE key = ?", [hit.key]).fetchone()[0] for hit in first
+    ]
+    with ThreadPoolExecutor(_THREADS) as pool:
+        same = pool.map(lambda thumbnail: max(overlap(one, _sight(thumbnail)) for one in sights), thumbnails)
+        first = [replace(hit, same=found) for hit, found in zip(first, same, strict=True)]
+    return sorted(first, key=_order) + hits[FIRST:]
+
+
+@lru_cache(maxsize=500)  # 90 MB: who searches often comes by the same pieces
+def _sight(thumbnail: bytes) -> Sight:
+    try:
+        return sight(read_image(thumbnail))
+    except ImageError:  # the item is no less found for it
+        return sight(np.zeros((1, 1, 3), np.uint8))
 
 
 def _items_of(database: sqlite3.Connection, keys: Collection[str]) -> np.ndarray:

@@ -13,19 +13,22 @@ from __future__ import annotations
 import hashlib
 import itertools
 import math
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from functools import cached_property, partial
+from functools import cache, cached_property, lru_cache, partial
 
 import numpy as np
 import torch
 
-from . import baselines, config, data, likelihood, metrics, regions, views
+from . import baselines, config, data, likelihood, metrics, regions, verification, views
 from .checkpoint import Run
 from .data import DataSet, Item
 from .encoding import encode, encode_items, redraw, shrunk, to_tensor
 from .errors import SareeError
+from .images import read_image, thumbnail
 from .kin import kinship
 from .latents import WEIGHTS, Latents, match, unit, weighted
 
@@ -48,12 +51,17 @@ SLOWLY = 1000  # pictures that ask for their class by kin or regions, and views 
 SSIM_SIDE = 11  # pixels of the window of SSIM: smaller pictures have none
 FEW = 10  # fewer values than this get no interval: a bootstrap of five equal ones would claim certainty
 BATCH = 64
-REGIONS = "by regions"
+NEVER = -4.0  # below all scores: what must not be found
+REGIONS, VERIFIED = "by regions", "by regions, verified"
 ABOUT_BOTH = f"By motif and colour: colour counts {WEIGHTS['colour']:g} of motif, as a search has it by itself."
 ABOUT_REGIONS = (
     f"By regions, as in a catalogue of `index --regions`: up to {regions.CROPS} small squares of the cloth and "
     f"{regions.LARGE} large ones beside the whole picture. Each one that asks counts with the most like one of the "
     "other picture, the two whole pictures by themselves a quarter."
+)
+ABOUT_VERIFIED = (
+    f"Verified, as `search` does: of the {verification.FIRST} best by regions those come first that show the very same "
+    "design, edge on edge, wherever it counts."
 )
 NO_SECOND_PHOTOGRAPH = (
     "No test picture shares its item_id with another picture, so there is no second photograph to find."
@@ -150,7 +158,9 @@ def _retrieval(bench: _Bench) -> dict:
     asked = [items[i] for i in kept]
     table = [_row("", name, _recalls(f, bench.seed)) for name, f in found.items()]
     some = np.random.default_rng(bench.seed).permutation(kept)[:SLOWLY]
-    for how, queries, ask in ((REGIONS, np.sort(some), bench.by_regions), ("by kin", some, bench.by_kin)):
+    ways = ((REGIONS, bench.by_regions), (VERIFIED, bench.by_verified_regions), ("by kin", bench.by_kin))
+    for how, ask in ways:
+        queries = some if ask == bench.by_kin else np.sort(some)
         clusters = [items[i].cluster for i in queries]
         for name, scores in ask(queries, stored).items():
             figures = _recalls(metrics.retrieval_by_scores(scores, clusters, labels[1], ks=KS), bench.seed)
@@ -165,6 +175,7 @@ def _retrieval(bench: _Bench) -> dict:
             f"{ours.left_out} test pictures have no cluster, or one that the gallery lacks; they do not ask.",
             ABOUT_BOTH,
             ABOUT_REGIONS,
+            ABOUT_VERIFIED,
             f"By kin: as `search --kin`, at most {SLOWLY:,} queries. By regions, too: each picture is the mean of its "
             "regions.",
         ],
@@ -196,12 +207,19 @@ def _views(bench: _Bench) -> dict:
             recall = metrics.find(rows, stored[name], targets, ks=KS)
             of_piece = metrics.retrieval(rows, wanted, stored[name], pieces, ks=(1,)) if several else None
             table.append(_row(view, name, _own(recall, of_piece, bench.seed)) | {"meant": VIEW_KEEPS[view] == name})
-        for name, scores in by_regions(bench.regions_of_views(view, some), bench.regions).items():
-            recall = metrics.retrieval_by_scores(scores, targets[some], range(len(items)), ks=KS).recall
+        latents, sights = bench.regions_of_views(view, some)
+        scores = {f"{name}, {REGIONS}": part for name, part in by_regions(latents, bench.regions).items()}
+        if VIEW_KEEPS[view] != OURS[2]:  # colours alone are never verified
+            meant = VIEW_KEEPS[view]
+            scores[f"{meant}, {VERIFIED}"] = bench.verified(
+                scores[f"{meant}, {REGIONS}"],
+                lambda query, place, sights=sights: verification.overlap(sights[query], bench.sight(place)),
+            )
+        for name, part in scores.items():
+            recall = metrics.retrieval_by_scores(part, targets[some], range(len(items)), ks=KS).recall
             own = [wanted[i] for i in some]
-            of_piece = metrics.retrieval_by_scores(scores, own, pieces, ks=(1,)) if several else None
-            figures = _own(recall, of_piece, bench.seed)
-            table.append(_row(view, f"{name}, {REGIONS}", figures, ours=True) | {"meant": False})
+            of_piece = metrics.retrieval_by_scores(part, own, pieces, ks=(1,)) if several else None
+            table.append(_row(view, name, _own(recall, of_piece, bench.seed), ours=True) | {"meant": False})
     return {
         "about": "Each test picture is changed and must find itself among all clean pictures; the latents that a view "
         "should keep are marked as meant.",
@@ -213,6 +231,7 @@ def _views(bench: _Bench) -> dict:
             "any photograph of the same item_id for right.",
             ABOUT_BOTH,
             f"{ABOUT_REGIONS} At most {SLOWLY:,} pictures.",
+            ABOUT_VERIFIED,
         ],
     }
 
@@ -239,10 +258,11 @@ def _items(bench: _Bench) -> dict:
                 table.append(_row(group, name, _recalls(found, bench.seed)))
         if not table:
             continue
-        for name, scores in by_regions(bench.regions.of(queries), bench.regions).items():
-            found = metrics.same_item_by_scores(scores, names, queries, ks=KS)
-            if found.kept.any():
-                table.append(_row(group, f"{name}, {REGIONS}", _recalls(found, bench.seed), ours=True))
+        for how, ask in ((REGIONS, bench.by_regions), (VERIFIED, bench.by_verified_regions)):
+            for name, scores in ask(queries, range(len(items))).items():
+                found = metrics.same_item_by_scores(scores, names, queries, ks=KS)
+                if found.kept.any():
+                    table.append(_row(group, f"{name}, {how}", _recalls(found, bench.seed), ours=True))
     if not table:
         return {"skipped": NO_SECOND_PHOTOGRAPH}
     return {
@@ -250,7 +270,7 @@ def _items(bench: _Bench) -> dict:
         "queries": table[0]["figures"]["R@1"]["n"],
         "gallery": len(items) - 1,
         "rows": _best_marked(table),
-        "notes": [ABOUT_BOTH, ABOUT_REGIONS],
+        "notes": [ABOUT_BOTH, ABOUT_REGIONS, ABOUT_VERIFIED],
     }
 
 
@@ -539,11 +559,12 @@ class _Bench:
         progress = partial(self.progress, "encoding regions")
         return encode_items(self.run, items, crops=regions.CROPS, progress=progress)[0]
 
-    def regions_of_views(self, view: str, chosen: Sequence[int]) -> Latents:
-        """Latents of all regions of one view of each of these test pictures; read twice as large, as regions are."""
+    def regions_of_views(self, view: str, chosen: Sequence[int]) -> tuple[Latents, list[verification.Sight]]:
+        """Latents of all regions of one view of each of these test pictures, read twice as large, and its sight."""
         items, size = [self.tests[0][i] for i in chosen], 2 * self.run.read_size
         keys: list[str] = []
         parts: list[Latents] = []
+        sights: list[verification.Sight] = []
         numbers = iter(chosen)
         for part, images in data.batches(items, size, BATCH, bad=[], strict=True):
             made = [
@@ -553,13 +574,68 @@ class _Bench:
             squares = [regions.cut(one, regions.find(one), self.run.read_size) for one in made]
             keys += [item.key for item, own in zip(part, squares, strict=True) for _ in own]
             parts.append(encode(self.run, np.concatenate(squares)))
+            sights += map(verification.sight, made)
             self.progress(f"finding {view.replace('_', ' ')} views by regions", len(set(keys)), len(items))
         mu, sigma = (np.concatenate([getattr(one, name) for one in parts]) for name in ("mu", "sigma"))
-        return Latents(tuple(keys), mu, sigma, self.run.config.model.motif_dim)
+        return Latents(tuple(keys), mu, sigma, self.run.config.model.motif_dim), sights
 
     def by_regions(self, asking: Sequence[int], stored: Sequence[int]) -> dict[str, np.ndarray]:
         """Scores of stored pictures to those that ask, (Q, N), by their regions."""
         return by_regions(self.regions.of(asking), self.regions.of(stored))
+
+    def by_verified_regions(self, asking: Sequence[int], stored: Sequence[int]) -> dict[str, np.ndarray]:
+        """The same, verified, where the design counts; a picture never finds itself."""
+        own = np.array(asking)[:, None] == np.array(stored)[None]
+        scores = {name: np.where(own, NEVER, part) for name, part in self.by_regions(asking, stored).items()}
+        scores.pop(OURS[2], None)
+        return {
+            name: self.verified(part, lambda query, place: self._overlap(asking[query], stored[place]))
+            for name, part in scores.items()
+        }
+
+    def verified(self, scores: np.ndarray, overlap: Callable[[int, int], float]) -> np.ndarray:
+        """Scores (Q, N) ordered as a catalogue orders hits, by overlap(q, n) of the first of each query."""
+
+        def told(query: int) -> np.ndarray:
+            row = scores[query].copy()
+            first = np.argsort(-row, kind="stable")[: verification.FIRST]
+            for place in first[row[first] > NEVER]:
+                row[place] = verification.verified(row[place], overlap(query, place))
+            return row
+
+        rows = []
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            for row in pool.map(told, range(len(scores))):
+                rows.append(row)
+                self.progress("verifying", len(rows), len(scores))
+        return np.stack(rows)
+
+    @cached_property
+    def sight(self) -> Callable[[int], verification.Sight]:
+        """Of a picture of `everything`, as a catalogue keeps it: from its thumbnail."""
+        items, _ = self.everything
+
+        @lru_cache(maxsize=5000)  # 0.9 GB
+        def of(place: int) -> verification.Sight:
+            picture = read_image(items[place].path, min_side=2 * self.run.read_size)
+            return verification.sight(read_image(thumbnail(picture)))
+
+        return of
+
+    @cached_property
+    def _overlap(self) -> Callable[[int, int], float]:
+        """Of two pictures of `everything`, the first as a query is read."""
+        items, _ = self.everything
+
+        @lru_cache(maxsize=1000)
+        def asking(place: int) -> verification.Sight:
+            return verification.sight(read_image(items[place].path, min_side=verification.SIDE))
+
+        @cache  # two numbers and their overlap: the same pairs are asked for by several tasks
+        def of(query: int, place: int) -> float:
+            return verification.overlap(asking(query), self.sight(place))
+
+        return of
 
     def by_kin(self, asking: Sequence[int], stored: Sequence[int]) -> dict[str, np.ndarray]:
         """Kinship of stored pictures to those that ask, (Q, N), by whole pictures, by regions and by LBP."""

@@ -110,7 +110,7 @@ def margin_side(size: int) -> int:
     return round(size * 5 / 4)
 
 
-def thumbnail(image: np.ndarray, side: int = 192) -> bytes:
+def thumbnail(image: np.ndarray, side: int = 256) -> bytes:
     """The whole (H, W, 3) uint8 picture as a JPEG whose longest side is `side` pixels (or less: none is enlarged)."""
     height, width = image.shape[:2]
     scale = min(1.0, side / max(height, width))

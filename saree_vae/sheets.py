@@ -87,7 +87,7 @@ def search_sheet(
     """The query's pictures, framed, above the hits in their order, with the two cosines of each.
 
     Args:
-        hits: of `Catalogue.search`, or anything with key, cluster, motif, colour and box.
+        hits: of `Catalogue.search`, or anything with key, cluster, motif, colour, same and box.
         thumbnails: gives an image file's bytes for a hit's key, as `Catalogue.thumbnail` does.
     """
     found = [
@@ -95,7 +95,8 @@ def search_sheet(
             thumbnails(hit.key),
             caption=hit.cluster or Path(hit.key).name,
             sub=(f"{Path(hit.key).name}\n" if hit.cluster else "")
-            + f"motif {_short(hit.motif)} · colour {_short(hit.colour)}",
+            + f"motif {_short(hit.motif)} · colour {_short(hit.colour)}"
+            + (f"\nthe very same design, {hit.same:.0%}" if hit.same else ""),
             box=hit.box,
         )
         for hit in hits

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parent.parent
 FLOORS = [
     "errors files config images latents distributions metrics where kin",
     "data views retouch regions loom networks codes posteriors priors objective optimizer index baselines sheets "
-    "strangers",
+    "strangers verification",
     "vae palette",
     "checkpoint likelihood",
     "encoding catalogue",

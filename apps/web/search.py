@@ -390,12 +390,14 @@ def _show_hits(found: Collection, hits: Sequence[Hit], slant: float) -> None:
         surer = found.nearness.beyond((1 - slant) * hit.motif + slant * hit.colour, slant)
         words = "strong" if surer >= 0.5 else "fair" if surer >= 0.1 else "weak"
         thought = predicted.get(hit.key)
-        lines = [f"design {max(0, hit.motif):.0%} · colours {max(0, hit.colour):.0%}", f"{words} match"]
+        told = "the very same design" if hit.same else f"{words} match"
+        lines = [f"design {max(0, hit.motif):.0%} · colours {max(0, hit.colour):.0%}", told]
         lines += [f"perhaps {thought[0].replace('_', ' ')}, {thought[1]:.0%}"] if thought and not hit.cluster else []
         card = parts.card_of(found, found.pieces[hit.key], *lines)
         cards.append(replace(card, picture=parts.boxed(card.picture, hit.box)))
     parts.gallery(cards, "hits", lambda card: _actions(card))
     st.caption(
+        "The very same design: laid over your picture, edges meet edges. "
         "Match: strong where half of this catalogue's pieces are less like the piece that is nearest to them; "
         "weak where nine of ten are more like it."
     )
@@ -471,12 +473,12 @@ def _put_back(found: Collection) -> None:
 
 
 def _export(found: Collection, hits: Sequence[Hit]) -> None:
-    columns = ("rank", "key", "cluster", "item_id", "score", "motif", "colour")
+    columns = ("rank", "key", "cluster", "item_id", "score", "motif", "colour", "same")
     file = io.StringIO(newline="")
     writer = csv.writer(file)
     writer.writerow(columns)
     for rank, hit in enumerate(hits, 1):
-        figures = (f"{value:.4f}" for value in (hit.score, hit.motif, hit.colour))
+        figures = (f"{value:.4f}" for value in (hit.score, hit.motif, hit.colour, hit.same))
         writer.writerow([rank, _cell(hit.key), _cell(hit.cluster or ""), _cell(hit.item_id or ""), *figures])
     table = file.getvalue().encode("utf-8")
     icon = ":material/{}:".format

@@ -1,0 +1,119 @@
+"""Whether two photographs show the very same design: one is laid over the other, and edges must meet edges.
+
+Embeddings find what looks alike; which of twenty cloths that look alike it *is*, small things tell, and where they lie.
+So the first hits of a search are verified (Philbin et al. 2007): keypoints of both pictures (SIFT, Lowe 2004) are
+matched, a homography is found that brings most of them together (MAGSAC++, Barath et al. 2020), and through it the
+edges of the one are correlated with those of the other. Colours do not matter, nor whether light and dark are
+exchanged.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+FIRST = 20  # hits that are verified: on val the right picture is among them in 100 % of phone photos
+SAME = 0.5  # overlaps from here on tell one design; below, on val, outlines of mannequins met as well
+BY_SCORE = 0.3  # of overlap's weight that likeness keeps among pictures of one design: colourways differ by it alone
+SIDE = 256  # pixels of the longer side at which pictures are looked at
+KEYPOINTS = 800  # a picture at most; with 500 val's phone photos find themselves 0.025 less often
+CONTRAST = 0.02  # SIFT's threshold, half of OpenCV's: folds and shade leave little contrast
+RATIO = 0.9  # Lowe's; generous, since motifs repeat, and the homography decides
+WITHIN = 4.0  # pixels by which matched keypoints may miss each other
+FEWEST = 8  # keypoints that agree: four lie on one homography by chance
+NARROWEST = 16  # pixels of the shorter side: narrower pictures have no keypoints worth the name
+
+
+class Sight(NamedTuple):
+    """What of a picture is compared: P keypoints (P, 2) in pixels, descriptors (P, 128) and edges (h, w), uint8."""
+
+    places: np.ndarray
+    descriptors: np.ndarray
+    edges: np.ndarray
+
+
+def sight(picture: np.ndarray) -> Sight:
+    """Keypoints and edges of a picture (H, W, 3) uint8, about 20 ms and 170 KB."""
+    height, width = picture.shape[:2]
+    scale = SIDE / max(height, width)
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    small = cv2.resize(picture, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
+    grey = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
+    if min(size) < NARROWEST:
+        return Sight(np.zeros((0, 2), np.float32), np.zeros((0, 128), np.uint8), _edges(grey))
+    grey = cv2.createCLAHE(2.0, (4, 4)).apply(grey)
+    keypoints, found = cv2.SIFT_create(nfeatures=KEYPOINTS, contrastThreshold=CONTRAST).detectAndCompute(grey, None)
+    found = np.zeros((0, 128), np.float32) if found is None else found
+    # Square roots compare better (RootSIFT, Arandjelovic and Zisserman 2012); the largest is about 0.5.
+    roots = np.sqrt(found / np.maximum(found.sum(1, keepdims=True), 1e-7))
+    places = np.float32([keypoint.pt for keypoint in keypoints]).reshape(-1, 2)
+    return Sight(places, (roots * 511).clip(0, 255).astype(np.uint8), _edges(grey))
+
+
+def overlap(query: Sight, stored: Sight) -> float:
+    """How much of the query lies, edge on edge, in a stored picture, in [0, 1]; 0 below SAME, where it means nothing.
+
+    The correlation of edges where both pictures are, times the share of the query that is there.
+    """
+    homography = _homography(query, stored)
+    if homography is None:
+        return 0.0
+    to, flags = query.edges.shape[::-1], cv2.WARP_INVERSE_MAP
+    there = cv2.warpPerspective(np.ones_like(stored.edges), homography, to, flags=flags | cv2.INTER_NEAREST) > 0
+    laid = cv2.warpPerspective(stored.edges, homography, to, flags=flags | cv2.INTER_LINEAR)
+    if there.mean() < SAME:
+        return 0.0
+    one, other = (edges[there] - edges[there].mean(dtype=np.float32) for edges in (query.edges, laid))
+    together = float(one @ other / np.sqrt(max(float((one @ one) * (other @ other)), 1e-12)))
+    share = together * float(there.mean())
+    return share if share >= SAME else 0.0
+
+
+def verified(score: float, same: float) -> float:
+    """What orders hits: those of the very same design first, by overlap and a little by their scores in [-1, 1]."""
+    return 2 + same + BY_SCORE * score if same else score
+
+
+def _homography(query: Sight, stored: Sight) -> np.ndarray | None:
+    """Of pixels of the query to pixels of the stored picture, (3, 3); None where too few keypoints agree."""
+    if min(len(query.places), len(stored.places)) < FEWEST:
+        return None
+    rows, columns = _unit(_either_way(query.descriptors)), _unit(stored.descriptors)
+    cosines = rows @ columns.T  # (2 P, Q)
+    each = np.arange(len(cosines))
+    best = cosines.argmax(1)
+    mutual = cosines.argmax(0)[best] == each
+    nearest = cosines[each, best]
+    cosines[each, best] = -1
+    # Squared distances of unit vectors are 2 - 2 cosines.
+    kept = mutual & (1 - nearest < RATIO**2 * (1 - cosines.max(1)))
+    if kept.sum() < FEWEST:
+        return None
+    start, end = np.tile(query.places, (2, 1))[kept], stored.places[best[kept]]
+    found, agree = cv2.findHomography(start, end, cv2.USAC_MAGSAC, WITHIN, maxIters=500, confidence=0.99)
+    if found is None or agree.sum() < FEWEST or not 0.05 < abs(np.linalg.det(found[:2, :2])) < 20:
+        return None
+    return found
+
+
+def _either_way(descriptors: np.ndarray) -> np.ndarray:
+    """Descriptors (P, 128), and those of the same places with light and dark exchanged, (2 P, 128).
+
+    Gradients then point the other way, and with them the frame that the 4 x 4 cells of a descriptor are laid in.
+    """
+    turned = descriptors.reshape(-1, 4, 4, 8)[:, ::-1, ::-1].reshape(-1, 128)
+    return np.concatenate([descriptors, turned])
+
+
+def _edges(grey: np.ndarray) -> np.ndarray:
+    """How strong edges are among those around them, (h, w) uint8: a fold's shade is no edge."""
+    soft = cv2.GaussianBlur(grey.astype(np.float32), (0, 0), 1.0)
+    strength = np.hypot(cv2.Sobel(soft, cv2.CV_32F, 1, 0), cv2.Sobel(soft, cv2.CV_32F, 0, 1))
+    return (50 * strength / (cv2.GaussianBlur(strength, (0, 0), 8.0) + 4)).clip(0, 255).astype(np.uint8)
+
+
+def _unit(rows: np.ndarray) -> np.ndarray:
+    rows = rows.astype(np.float32)
+    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-7)
