@@ -17,15 +17,15 @@ RESULTS = ROOT / "benchmarks" / "results"
 START, END = "<!-- figures: written by benchmarks/readme.py -->\n", "<!-- end of figures -->"
 
 TEXTILES = """\
-On {test:,} test photographs of craft textiles ({train:,} to train on, labels unused in training): one run that began
-with the model in the box and saw the training photographs {epochs} times, mean and 95 % bootstrap interval; one whose
-motif encoder began with ImageNet's weights, {pretrained} times; and the box itself, which never saw a photograph. By
-motif and colour, colour counts {colour:g} of motif, as in a search that is told nothing else.
+On {test:,} test photographs of craft textiles ({train:,} to train on, labels unused in training): {seeds} that began
+with the model in the box and saw the training photographs {epochs} times, mean and, of the first, 95 % bootstrap
+interval; one whose motif encoder began with ImageNet's weights, {pretrained} times; and the box itself, which never
+saw a photograph. By motif and colour, colour counts {colour:g} of motif, as in a search that is told nothing else.
 Peers, ablations, regions and speed are in [benchmarks/RESULTS.md](benchmarks/RESULTS.md), every table in
 [benchmarks/results](benchmarks/results), and what was tried in [benchmarks/LOG.md](benchmarks/LOG.md).
 
     saree-vae train --from loom --set train.epochs={epochs} --data textiles/manifest.csv --out runs/textiles
-    saree-vae evaluate runs/textiles --data textiles/manifest.csv --json benchmarks/results/textiles.json
+    saree-vae evaluate runs/textiles --data textiles/manifest.csv --json benchmarks/results/textiles.json{more_seeds}
     saree-vae train --from loom --config pretrained --data textiles/manifest.csv --out runs/pretrained
     saree-vae evaluate runs/pretrained --data textiles/manifest.csv --json benchmarks/results/pretrained.json
     PYTHONPATH=. python benchmarks/box.py runs/loom --data textiles/manifest.csv --json benchmarks/results/loom.json
@@ -39,6 +39,7 @@ QUESTIONS = (
     ("first hit of the same class", "retrieval", "", "motif and colour", "R@1"),
     ("first hit of the same class", "retrieval", "", "motif and colour, by regions", "R@1"),
     ("first hit of the same class", "retrieval", "", "motif, by regions", "R@1"),
+    ("first hit of the same class", "retrieval", "", "motif and colour, by regions, verified", "R@1"),
     ("all hits of the same class", "retrieval", "", "motif and colour", "mAP@R"),
     ("all hits of the same class", "retrieval", "", "motif and colour, by regions", "mAP@R"),
     ("all hits of the same class", "retrieval", "", "motif, by regions", "mAP@R"),
@@ -47,14 +48,23 @@ QUESTIONS = (
     ("all hits of the same class, by kin", "retrieval", "", "motif and colour, by regions, by kin", "mAP@R"),
     ("a phone photo finds its own picture", "views", "phone_photo", "motif and colour", "R@1"),
     ("a phone photo finds its own picture", "views", "phone_photo", "motif and colour, by regions", "R@1"),
-    ("or another photograph of its piece", "views", "phone_photo", "motif and colour, by regions", "piece R@1"),
+    ("a phone photo finds its own picture", "views", "phone_photo", "motif and colour, by regions, verified", "R@1"),
+    (
+        "or another photograph of its piece",
+        "views",
+        "phone_photo",
+        "motif and colour, by regions, verified",
+        "piece R@1",
+    ),
     ("its own picture among the first five", "views", "phone_photo", "motif and colour", "R@5"),
     ("a recoloured design finds its own picture", "views", "recoloured", "motif", "R@1"),
     ("a recoloured design finds its own picture", "views", "recoloured", "motif, by regions", "R@1"),
+    ("a recoloured design finds its own picture", "views", "recoloured", "motif, by regions, verified", "R@1"),
     ("a shuffled palette finds its own picture", "views", "shuffled", "colour", "R@1"),
     ("a shuffled palette finds its own picture", "views", "shuffled", "colour, by regions", "R@1"),
     ("close-ups of one garment (lstearns86)", "items", "lstearns86", "motif", "R@1"),
     ("close-ups of one garment (lstearns86)", "items", "lstearns86", "motif, by regions", "R@1"),
+    ("close-ups of one garment (lstearns86)", "items", "lstearns86", "motif, by regions, verified", "R@1"),
     ("second studio photograph (sareez)", "items", "sareez", "colour", "R@1"),
     ("second studio photograph (sareez)", "items", "sareez", "colour, by regions", "R@1"),
     ("second studio photograph (sareez)", "items", "sareez", "motif and colour, by regions", "R@1"),
@@ -71,6 +81,7 @@ TABLES = {  # by the script that measures, and prints, them, or that SCRIPTS nam
         "--labelled-run runs/labels --others not_textiles --seeds {count} --epochs {epochs}",
     ),
     "regions": ("What regions cost", ""),
+    "verifying": ("What verification finds and costs", ""),
     "family": ("The family on photographs", "--epochs {epochs} --seed {seed}"),
     "mnist": ("The family on MNIST", "--work mnist_work"),
     "interpolation": ("What lies between", "--run runs/textiles --run family_work/ladder --pairs {pairs}"),
@@ -87,7 +98,7 @@ TABLES = {  # by the script that measures, and prints, them, or that SCRIPTS nam
 DATA, OTHER_DATA = "--data textiles/manifest.csv ", {"mnist": "--data mnist ", "front": ""}
 SCRIPTS = {"unseen": "anomaly", "unseen_pretrained": "anomaly"}
 RUNS = {  # that a script is told first
-    **dict.fromkeys(("regions", "transfer", "cluster_head", "augment", "anomaly"), "runs/textiles "),
+    **dict.fromkeys(("regions", "verifying", "transfer", "cluster_head", "augment", "anomaly"), "runs/textiles "),
     **dict.fromkeys(SCRIPTS, "loom "),
 }
 # What was measured before the motif encoder saw edges and learned by Muon says so, and is to be measured again.
@@ -139,12 +150,36 @@ measures. What is drawn, leaks and is likely, of the run of the README:
 
 
 def figures() -> str:
-    results = _read("textiles")
+    results, seeds = _over_seeds()
     pictures, epochs = results["data"]["pictures"], results["run"]["config"]["train"]["epochs"]
     pretrained = _read("pretrained")["run"]["config"]["train"]["epochs"]
     counted = {"test": pictures["test"], "train": pictures["train"], "epochs": epochs, "pretrained": pretrained}
-    head = TEXTILES.format(**counted, colour=WEIGHTS["colour"])
-    return f"{head}\n{questions(*(_read(name)['tasks'] for name in SEARCHED))}\n\n{naming(_read('cluster_head'))}\n"
+    runs = f"{len(seeds)} runs" if len(seeds) > 1 else "one run"
+    others = "".join(
+        f"\n    ... the same with --set train.seed={seed}, runs/textiles_{seed} and textiles_{seed}.json"
+        for seed in seeds[1:]
+    )
+    head = TEXTILES.format(**counted, colour=WEIGHTS["colour"], seeds=runs, more_seeds=others)
+    tasks = [results["tasks"], *(_read(name)["tasks"] for name in SEARCHED if name != "textiles")]
+    return f"{head}\n{questions(*tasks)}\n\n{naming(_read('cluster_head'))}\n"
+
+
+def _over_seeds() -> tuple[dict, list[int]]:
+    """The results of the README's run, with means over all runs that differ in the seed alone; and their seeds."""
+    first, *others = runs = [_read(path.stem) for path in sorted(RESULTS.glob("textiles*.json"))]
+    settings = [run["run"]["config"] | {"train": run["run"]["config"]["train"] | {"seed": 0}} for run in runs]
+    assert all(one == settings[0] for one in settings), "runs that differ in more than the seed"
+    for task in first["tasks"]:
+        found = [
+            {(row["part"], row["name"]): row["figures"] for row in run["tasks"][task]["rows"]}
+            for run in others
+            if task in run["tasks"]
+        ]
+        for row in first["tasks"][task]["rows"]:
+            for name, figure in row["figures"].items():
+                values = [figure["value"], *(rows[row["part"], row["name"]][name]["value"] for rows in found)]
+                figure["value"] = sum(values) / len(values)
+    return first, [run["run"]["config"]["train"]["seed"] for run in runs]
 
 
 def tables() -> str:

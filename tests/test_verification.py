@@ -1,0 +1,147 @@
+"""One picture laid over another: the very same design is known in any light and colours, and nothing else is."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from saree_vae import verification
+from saree_vae.catalogue import Catalogue, Entry
+from saree_vae.images import read_image, thumbnail
+from saree_vae.verification import FIRST, SAME, overlap, sight, verified
+
+
+def drawn(seed: int, side: int = 256) -> np.ndarray:
+    """A picture of its own, full of shapes, (side, side, 3) uint8."""
+    random = np.random.default_rng(seed)
+    picture = np.full((side, side, 3), random.integers(60, 200, 3), np.uint8)
+    for _ in range(90):
+        colour = tuple(map(int, random.integers(0, 256, 3)))
+        (x, y), size = map(int, random.integers(0, side, 2)), int(random.integers(4, side // 9))
+        if random.random() < 0.5:
+            cv2.circle(picture, (x, y), size, colour, -1)
+        else:
+            cv2.rectangle(picture, (x, y), (x + 2 * size, y + size), colour, -1)
+    return picture
+
+
+def phone_photo(picture: np.ndarray) -> np.ndarray:
+    """The same from aslant, a part of it, in warm light from the left."""
+    side = len(picture)
+    corners = np.float32([[0.1, 0.05], [0.95, 0.12], [0.9, 0.96], [0.06, 0.9]]) * side
+    lens = cv2.getPerspectiveTransform(corners, np.float32([[0, 0], [side, 0], [side, side], [0, side]]))
+    photo = cv2.GaussianBlur(cv2.warpPerspective(picture, lens, (side, side)), (0, 0), 0.8)
+    return (photo * np.linspace(1.0, 0.6, side)[:, None] * np.array([1.0, 0.9, 0.75])).astype(np.uint8)
+
+
+ONE, OTHER = drawn(1), drawn(2)
+
+
+def test_a_picture_lies_on_itself_and_on_no_other():
+    assert overlap(sight(ONE), sight(ONE)) == pytest.approx(1, abs=0.02)
+    assert overlap(sight(ONE), sight(OTHER)) == 0
+
+
+def test_a_phone_photo_lies_on_its_own_picture_and_on_no_other():
+    photo = sight(phone_photo(ONE))
+    assert overlap(photo, sight(ONE)) > 0.7
+    assert overlap(photo, sight(OTHER)) == 0
+
+
+@pytest.mark.parametrize("size", [(1600, 1600), (90, 90), (400, 800)])
+def test_of_whatever_size(size):
+    assert overlap(sight(phone_photo(ONE)), sight(cv2.resize(ONE, size))) > 0.6
+
+
+def test_colours_do_not_matter_nor_whether_light_and_dark_are_exchanged():
+    for other in (255 - ONE, ONE[..., ::-1], cv2.applyColorMap(ONE[..., 1], cv2.COLORMAP_OCEAN)):
+        assert overlap(sight(other), sight(ONE)) > 0.7
+        assert overlap(sight(ONE), sight(np.ascontiguousarray(other))) > 0.7
+
+
+def test_a_close_up_lies_in_its_whole_and_the_whole_not_in_a_close_up():
+    part = ONE[40:140, 60:160]
+    assert overlap(sight(part), sight(ONE)) > 0.7
+    assert overlap(sight(ONE), sight(part)) == 0  # of the whole a seventh is there
+
+
+def test_edges_must_meet_edges_not_keypoints_alone(monkeypatch):
+    """Keypoints of a few marks on two cloths may agree; what is between them decides."""
+    marked = [drawn(seed) for seed in (3, 4)]
+    for picture in marked:
+        picture[96:160, 96:160] = cv2.resize(ONE[:128, :128], (64, 64))
+    one, other = map(sight, marked)
+    assert verification._homography(one, other) is not None
+    assert overlap(one, other) == 0
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 900), (4000, 3), (8, 8), (300, 300)])
+def test_where_there_is_nothing_to_see_nothing_is_the_same(shape):
+    plain = sight(np.full((*shape, 3), 200, np.uint8))
+    for other in (plain, sight(ONE)):
+        assert overlap(plain, other) == overlap(other, plain) == 0
+
+
+@given(st.floats(-1, 1), st.floats(-1, 1), st.floats(SAME, 1), st.floats(SAME, 1))
+def test_what_is_verified_comes_before_what_is_not_and_overlap_counts_most(score, other, same, less):
+    assert verified(score, same) > verified(other, 0) == other
+    if same - less > 2 * verification.BY_SCORE:
+        assert verified(score, same) > verified(other, less)
+    assert verified(1, same) > verified(0, same)  # of one drawing, the colourway asked for
+
+
+# --- in a catalogue ---
+
+MODEL = {"fingerprint": "3f9c0123456789", "motif_dim": 2, "colour_dim": 2}
+PICTURES = 25
+
+
+def jpeg(picture: np.ndarray) -> bytes:
+    return thumbnail(picture)
+
+
+@pytest.fixture(scope="module")
+def catalogue(tmp_path_factory):
+    """Pieces that turn away from the query degree by degree, each with a picture of its own."""
+    with Catalogue.create(tmp_path_factory.mktemp("verified") / "cat", **MODEL) as made:
+        for n in range(PICTURES):
+            angle = np.deg2rad(n)
+            mu = np.float32([[np.cos(angle), np.sin(angle), 1, 0]])
+            picture = b"no picture" if n == 2 else jpeg(drawn(100 + n))
+            made.add([Entry(f"{n:02}", f"/{n}.jpg", f"{n:064}", None, None, {}, picture, mu, mu * 0 + 1)])
+        yield made
+
+
+QUERY = np.float32([[1, 0, 1, 0]])
+
+
+def found(catalogue: Catalogue, number: int, **how) -> list[str]:
+    return [hit.key for hit in catalogue.search_one(QUERY, k=5, sights=[sight(phone_photo(drawn(100 + number)))], **how)]
+
+
+def test_the_very_piece_comes_before_what_looks_more_alike(catalogue):
+    assert [hit.key for hit in catalogue.search_one(QUERY, k=5)] == ["00", "01", "02", "03", "04"]
+    assert found(catalogue, 9) == ["09", "00", "01", "02", "03"]
+    assert found(catalogue, FIRST - 1)[0] == f"{FIRST - 1:02}"
+    assert found(catalogue, FIRST)[0] == "00"  # not among those that are looked at
+    first, second, *_ = catalogue.search_one(QUERY, k=5, sights=[sight(phone_photo(drawn(109)))])
+    assert first.same > SAME > second.same == 0
+    assert first.score < second.score  # scores stay what they are
+
+
+def test_a_picture_that_cannot_be_read_any_more_is_found_no_less(catalogue):
+    assert "02" in found(catalogue, 9)
+
+
+def test_colours_alone_and_kin_are_not_verified(catalogue):
+    assert found(catalogue, 9, motif=0)[0] != "09"
+    assert found(catalogue, 9, kin=True) == [hit.key for hit in catalogue.search_one(QUERY, k=5, kin=True)]
+    assert found(catalogue, 9, colour=0)[0] == "09"
+
+
+def test_of_several_pictures_of_a_piece_one_is_enough(catalogue):
+    sights = [sight(read_image(jpeg(drawn(77)))), sight(phone_photo(drawn(105)))]
+    assert catalogue.search_one(QUERY, k=1, sights=sights)[0].key == "05"
