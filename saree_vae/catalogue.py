@@ -785,7 +785,7 @@ def _verified(database: sqlite3.Connection, hits: list[Hit], sights: Sequence[Si
     return sorted(first, key=_order) + hits[FIRST:]
 
 
-@lru_cache(maxsize=500)  # 90 MB: who searches often comes by the same pieces
+@lru_cache(maxsize=500)  # 110 MB: who searches often comes by the same pieces
 def _sight(thumbnail: bytes) -> Sight:
     try:
         return sight(read_image(thumbnail))

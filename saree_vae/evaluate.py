@@ -615,7 +615,7 @@ class _Bench:
         """Of a picture of `everything`, as a catalogue keeps it: from its thumbnail."""
         items, _ = self.everything
 
-        @lru_cache(maxsize=5000)  # 0.9 GB
+        @lru_cache(maxsize=5000)  # 1.1 GB
         def of(place: int) -> verification.Sight:
             picture = read_image(items[place].path, min_side=2 * self.run.read_size)
             return verification.sight(read_image(thumbnail(picture)))
