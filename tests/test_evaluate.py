@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from saree_vae import baselines, checkpoint, config, evaluate, images, likelihood, model_card
+from saree_vae import baselines, checkpoint, config, evaluate, images, likelihood, model_card, verification
 from saree_vae.data import read_data
 from saree_vae.errors import SareeError
 from saree_vae.kin import kinship
@@ -106,7 +106,10 @@ def use_encoder(monkeypatch, mean_of):
 
     monkeypatch.setattr(evaluate, "encode", encode)
     monkeypatch.setattr(evaluate._Bench, "regions", property(wholes))
-    monkeypatch.setattr(evaluate._Bench, "regions_of_views", lambda bench, view, some: bench.regions.of(some))
+    monkeypatch.setattr(
+        evaluate._Bench, "regions_of_views", lambda bench, view, some: (bench.regions.of(some), [None] * len(some))
+    )
+    monkeypatch.setattr(evaluate.verification, "overlap", lambda query, stored: 0.0)  # nothing is the very same
 
 
 def own_axis(count):
@@ -136,8 +139,8 @@ def test_a_real_model_is_measured_on_every_task_and_the_result_is_json(run, pain
         ours = {"motif and colour", "motif", "colour"}
         regions = {f"{name}, by regions" for name in ours}
         kin = {f"{name}, by kin" for name in ("motif and colour", "motif and colour, by regions", "LBP")}
-        more = {"items": regions, "views": regions, "retrieval": regions | kin}
-        assert names == ours | simple | more.get(task, set())
+        verified = {f"{name}, by regions, verified" for name in ("motif and colour", "motif")}
+        assert names == ours | simple | regions | verified | (kin if task == "retrieval" else set())
     figures = [f for task in results["tasks"].values() for row in task["rows"] for f in row["figures"].values()]
     assert all(f["low"] is None or f["low"] <= f["value"] <= f["high"] for f in figures)
     assert all(0 < done <= total for _, done, total in moves)
@@ -310,13 +313,38 @@ def test_regions_of_a_view_are_those_of_the_very_view_drawn_twice_as_large(monke
 
     bench = evaluate._Bench(run, painted_set, 0, lambda what, done, total: None, {})
     asked, items = bench.tests[0], bench.everything[0]
-    real = bench.regions_of_views("phone_photo", [2, 7])
+    real, sights = bench.regions_of_views("phone_photo", [2, 7])
+    assert len(sights) == 2
     assert list(dict.fromkeys(real.keys)) == [asked[2].key, asked[7].key]
     monkeypatch.setattr(evaluate.views, "evaluation_view", unchanged)
-    found = evaluate.by_regions(bench.regions_of_views("phone_photo", [2, 7]), bench.regions)["motif"]
+    found = evaluate.by_regions(bench.regions_of_views("phone_photo", [2, 7])[0], bench.regions)["motif"]
     assert [items[place].key for place in found.argmax(1)] == [asked[2].key, asked[7].key]
     assert numbers == [2, 7]  # as when whole pictures are asked: a picture's view does not depend on the others
-    assert not np.allclose(real.mu[0], bench.regions_of_views("phone_photo", [2, 7]).mu[0], atol=1e-3)
+    assert not np.allclose(real.mu[0], bench.regions_of_views("phone_photo", [2, 7])[0].mu[0], atol=1e-3)
+
+
+def test_the_first_by_regions_are_verified_and_no_picture_against_itself(monkeypatch, run, painted_set):
+    bench = evaluate._Bench(run, painted_set, 0, lambda what, done, total: None, {})
+    stored, asking = range(len(bench.everything[0])), [3, 30]
+    looked_at: list[tuple[int, int]] = []
+    wanted = 20
+
+    def overlap(query: int, place: int) -> float:
+        looked_at.append((query, place))
+        return 0.9 if place == wanted else 0.0
+
+    monkeypatch.setattr(evaluate._Bench, "_overlap", property(lambda bench: overlap))
+    before, after = bench.by_regions(asking, stored), bench.by_verified_regions(asking, stored)
+    assert set(after) == {"motif and colour", "motif"}  # colours alone are never verified
+    assert len(looked_at) == 2 * len(after) * verification.FIRST
+    assert all(query in asking and query != place for query, place in looked_at)
+    for name, scores in after.items():
+        for row, (query, old) in enumerate(zip(asking, before[name], strict=True)):
+            rank = (np.delete(old, query) > old[wanted]).sum()
+            assert (scores[row].argmax() == wanted) == (rank == 0 or rank < verification.FIRST)
+            assert scores[row].argmin() == query
+            others = np.setdiff1d(stored, [query, wanted])
+            np.testing.assert_array_equal(scores[row, others], old[others])
 
 
 def test_other_embeddings_are_measured_beside_ours(run, painted_set):

@@ -42,6 +42,7 @@ class Found:
     cluster: str | None = None
     motif: float = 0.934
     colour: float = -0.06
+    same: float = 0.0
     box: tuple = (0, 0, 1, 1)
 
 
@@ -155,14 +156,14 @@ def test_a_search_sheet_shows_the_query_then_the_hits_in_order():
 def test_cosines_are_told_briefly(monkeypatch):
     told = []
     monkeypatch.setattr(sheets, "contact_sheet", lambda rows, **_: told.extend(rows))
-    hits = [Found("a/one.jpg", "patola", box=(0, 0, 0.5, 0.5)), Found("two.jpg", motif=1.0, colour=0.0)]
+    hits = [Found("a/one.jpg", "patola", box=(0, 0, 0.5, 0.5)), Found("two.jpg", motif=1.0, colour=0.0, same=0.873)]
     search_sheet([Tile(plain(RED))], hits, lambda key: b"", columns=1)
     query, one, two = (row[0] for row in told)
     assert query.frame
     assert not one.frame
     assert one.box == (0, 0, 0.5, 0.5)
     assert (one.caption, one.sub) == ("patola", "one.jpg\nmotif .93 · colour -.06")
-    assert (two.caption, two.sub) == ("two.jpg", "motif 1.00 · colour .00")
+    assert (two.caption, two.sub) == ("two.jpg", "motif 1.00 · colour .00\nthe very same design, 87%")
 
 
 def test_a_search_that_found_nothing_says_so():

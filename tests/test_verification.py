@@ -119,7 +119,9 @@ QUERY = np.float32([[1, 0, 1, 0]])
 
 
 def found(catalogue: Catalogue, number: int, **how) -> list[str]:
-    return [hit.key for hit in catalogue.search_one(QUERY, k=5, sights=[sight(phone_photo(drawn(100 + number)))], **how)]
+    return [
+        hit.key for hit in catalogue.search_one(QUERY, k=5, sights=[sight(phone_photo(drawn(100 + number)))], **how)
+    ]
 
 
 def test_the_very_piece_comes_before_what_looks_more_alike(catalogue):
