@@ -343,7 +343,8 @@ class Catalogue:
             rows = self._rows(database, [match.vector for match in matches])
             hits = [_hit(rows[m.vector], m.score, m.motif, m.colour, boxes[m.query]) for m in matches]
             hits.sort(key=_order)
-            return (_verified(database, hits, sights) if sights and motif else hits)[:k]
+            share = loaded.index.shares(motif, colour)[1]
+            return (_verified(database, hits, sights, share) if sights and motif else hits)[:k]
 
     def _kin(
         self,
@@ -770,11 +771,11 @@ def _hit(row: tuple, score: float, motif: float, colour: float, query_box: Box) 
 
 
 def _order(hit: Hit) -> tuple[float, str]:
-    return -verified(hit.score, hit.same), hit.key
+    return -hit.score, hit.key
 
 
-def _verified(database: sqlite3.Connection, hits: list[Hit], sights: Sequence[Sight]) -> list[Hit]:
-    """The same hits, those of the first that show the very same design before the others."""
+def _verified(database: sqlite3.Connection, hits: list[Hit], sights: Sequence[Sight], share: float) -> list[Hit]:
+    """The same hits, those of the first that show the very same design before others; share: of colour in a score."""
     first = hits[:FIRST]
     thumbnails = [
         database.execute("SELECT thumbnail FROM items WHERE key = ?", [hit.key]).fetchone()[0] for hit in first
@@ -782,7 +783,8 @@ def _verified(database: sqlite3.Connection, hits: list[Hit], sights: Sequence[Si
     with ThreadPoolExecutor(_THREADS) as pool:
         same = pool.map(lambda thumbnail: max(overlap(one, _sight(thumbnail)) for one in sights), thumbnails)
         first = [replace(hit, same=found) for hit, found in zip(first, same, strict=True)]
-    return sorted(first, key=_order) + hits[FIRST:]
+    first.sort(key=lambda hit: (-verified(hit.score, hit.same, share * hit.colour), hit.key))
+    return first + hits[FIRST:]
 
 
 @lru_cache(maxsize=500)  # 110 MB: who searches often comes by the same pieces

@@ -208,13 +208,13 @@ def _views(bench: _Bench) -> dict:
             of_piece = metrics.retrieval(rows, wanted, stored[name], pieces, ks=(1,)) if several else None
             table.append(_row(view, name, _own(recall, of_piece, bench.seed)) | {"meant": VIEW_KEEPS[view] == name})
         latents, sights = bench.regions_of_views(view, some)
-        scores = {f"{name}, {REGIONS}": part for name, part in by_regions(latents, bench.regions).items()}
-        if VIEW_KEEPS[view] != OURS[2]:  # colours alone are never verified
-            meant = VIEW_KEEPS[view]
-            scores[f"{meant}, {VERIFIED}"] = bench.verified(
-                scores[f"{meant}, {REGIONS}"],
-                lambda query, place, sights=sights: verification.overlap(sights[query], bench.sight(place)),
-            )
+        found = by_regions(latents, bench.regions)
+        scores = {f"{name}, {REGIONS}": part for name, part in found.items()}
+        meant = VIEW_KEEPS[view]
+        if meant != OURS[2]:  # colours alone are never verified
+            colours = found.get(OURS[2], np.zeros_like(found[meant]))
+            overlap = partial(_overlap, sights, bench.sight)
+            scores[f"{meant}, {VERIFIED}"] = bench.verified(meant, found[meant], colours, overlap)
         for name, part in scores.items():
             recall = metrics.retrieval_by_scores(part, targets[some], range(len(items)), ks=KS).recall
             own = [wanted[i] for i in some]
@@ -587,20 +587,28 @@ class _Bench:
         """The same, verified, where the design counts; a picture never finds itself."""
         own = np.array(asking)[:, None] == np.array(stored)[None]
         scores = {name: np.where(own, NEVER, part) for name, part in self.by_regions(asking, stored).items()}
-        scores.pop(OURS[2], None)
-        return {
-            name: self.verified(part, lambda query, place: self._overlap(asking[query], stored[place]))
-            for name, part in scores.items()
-        }
+        colours = scores.pop(OURS[2], np.zeros_like(scores[OURS[1]]))
 
-    def verified(self, scores: np.ndarray, overlap: Callable[[int, int], float]) -> np.ndarray:
-        """Scores (Q, N) ordered as a catalogue orders hits, by overlap(q, n) of the first of each query."""
+        def overlap(query: int, place: int) -> float:
+            return self._overlap(asking[query], stored[place])
+
+        return {name: self.verified(name, part, colours, overlap) for name, part in scores.items()}
+
+    def verified(
+        self, name: str, scores: np.ndarray, colours: np.ndarray, overlap: Callable[[int, int], float]
+    ) -> np.ndarray:
+        """Scores (Q, N) by one of OURS, ordered as a catalogue orders hits: by overlap(q, n) of the first of each.
+
+        Args:
+            colours: (Q, N), cosines of colours; they count where the name has colour in it.
+        """
+        colours = colours * (WEIGHTS["colour"] / sum(WEIGHTS.values()) if name == OURS[0] else 0.0)
 
         def told(query: int) -> np.ndarray:
             row = scores[query].copy()
             first = np.argsort(-row, kind="stable")[: verification.FIRST]
             for place in first[row[first] > NEVER]:
-                row[place] = verification.verified(row[place], overlap(query, place))
+                row[place] = verification.verified(row[place], overlap(query, place), colours[query, place])
             return row
 
         rows = []
@@ -709,6 +717,12 @@ class _Bench:
         if not len(pictures.items):
             raise SareeError(f"{self.dataset.root}: none of the test pictures can be read")
         return pictures.items, pictures.images
+
+
+def _overlap(
+    asking: Sequence[verification.Sight], stored: Callable[[int], verification.Sight], query: int, place: int
+) -> float:
+    return verification.overlap(asking[query], stored(place))
 
 
 def by_regions(asking: Latents, stored: Latents) -> dict[str, np.ndarray]:

@@ -16,7 +16,7 @@ import numpy as np
 
 FIRST = 20  # hits that are verified: on val the right picture is among them in 100 % of phone photos
 SAME = 0.5  # overlaps from here on tell one design; below, on val, outlines of mannequins met as well
-BY_SCORE = 0.3  # of overlap's weight that likeness keeps among pictures of one design: colourways differ by it alone
+BY_COLOUR = 1.3  # times what colours add to a score is added to an overlap: colourways of a design differ by it alone
 SIDE = 256  # pixels of the longer side at which pictures are looked at
 KEYPOINTS = 1200  # a picture at most; of val's phone photos 0.964 find themselves, with 800 there are 0.954
 CONTRAST = 0.02  # SIFT's threshold, half of OpenCV's: folds and shade leave little contrast
@@ -71,9 +71,13 @@ def overlap(query: Sight, stored: Sight) -> float:
     return share if share >= SAME else 0.0
 
 
-def verified(score: float, same: float) -> float:
-    """What orders hits: those of the very same design first, by overlap and a little by their scores in [-1, 1]."""
-    return 2 + same + BY_SCORE * score if same else score
+def verified(score: float, same: float, colour: float) -> float:
+    """What orders hits: those of the very same design first, by their overlap and their colours.
+
+    Args:
+        score: the weighted mean of two cosines, in [-1, 1]; colour: what the colours' gave to it, the weight included.
+    """
+    return 3 + same + BY_COLOUR * colour if same else score
 
 
 def _homography(query: Sight, stored: Sight) -> np.ndarray | None:

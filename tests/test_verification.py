@@ -85,12 +85,15 @@ def test_where_there_is_nothing_to_see_nothing_is_the_same(shape):
         assert overlap(plain, other) == overlap(other, plain) == 0
 
 
-@given(st.floats(-1, 1), st.floats(-1, 1), st.floats(SAME, 1), st.floats(SAME, 1))
-def test_what_is_verified_comes_before_what_is_not_and_overlap_counts_most(score, other, same, less):
-    assert verified(score, same) > verified(other, 0) == other
-    if same - less > 2 * verification.BY_SCORE:
-        assert verified(score, same) > verified(other, less)
-    assert verified(1, same) > verified(0, same)  # of one drawing, the colourway asked for
+@given(st.floats(-1, 1), st.floats(-1, 1), st.floats(SAME, 1), st.floats(-1, 1), st.floats(-1, 1))
+def test_what_is_verified_comes_before_what_is_not(score, other, same, colour, share):
+    assert verified(score, same, colour * abs(share)) > verified(other, 0, colour) == other
+
+
+def test_the_likelier_place_comes_first_and_of_one_drawing_the_colourway_asked_for():
+    assert verified(0.4, 0.9, 0.1) > verified(0.6, 0.7, 0.1)
+    assert verified(0.4, 0.9, 0.2) > verified(0.6, 0.93, 0.1)
+    assert verified(0.4, 0.9, 0.0) < verified(0.6, 0.93, 0.0)
 
 
 # --- in a catalogue ---
