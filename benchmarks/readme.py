@@ -17,15 +17,15 @@ RESULTS = ROOT / "benchmarks" / "results"
 START, END = "<!-- figures: written by benchmarks/readme.py -->\n", "<!-- end of figures -->"
 
 TEXTILES = """\
-On {test:,} test photographs of craft textiles ({train:,} to train on, labels unused in training): {seeds} that began
-with the model in the box and saw the training photographs {epochs} times, mean and, of the first, 95 % bootstrap
-interval; one whose motif encoder began with ImageNet's weights, {pretrained} times; and the box itself, which never
-saw a photograph. By motif and colour, colour counts {colour:g} of motif, as in a search that is told nothing else.
+On {test:,} test photographs of craft textiles ({train:,} to train on, labels unused in training): one run that began
+with the model in the box and saw the training photographs {epochs} times, mean and 95 % bootstrap interval; one whose
+motif encoder began with ImageNet's weights, {pretrained} times; and the box itself, which never saw a photograph. By
+motif and colour, colour counts {colour:g} of motif, as in a search that is told nothing else.
 Peers, ablations, regions and speed are in [benchmarks/RESULTS.md](benchmarks/RESULTS.md), every table in
 [benchmarks/results](benchmarks/results), and what was tried in [benchmarks/LOG.md](benchmarks/LOG.md).
 
     saree-vae train --from loom --set train.epochs={epochs} --data textiles/manifest.csv --out runs/textiles
-    saree-vae evaluate runs/textiles --data textiles/manifest.csv --json benchmarks/results/textiles.json{more_seeds}
+    saree-vae evaluate runs/textiles --data textiles/manifest.csv --json benchmarks/results/textiles.json
     saree-vae train --from loom --config pretrained --data textiles/manifest.csv --out runs/pretrained
     saree-vae evaluate runs/pretrained --data textiles/manifest.csv --json benchmarks/results/pretrained.json
     PYTHONPATH=. python benchmarks/box.py runs/loom --data textiles/manifest.csv --json benchmarks/results/loom.json
@@ -150,36 +150,12 @@ measures. What is drawn, leaks and is likely, of the run of the README:
 
 
 def figures() -> str:
-    results, seeds = _over_seeds()
+    results = _read("textiles")
     pictures, epochs = results["data"]["pictures"], results["run"]["config"]["train"]["epochs"]
     pretrained = _read("pretrained")["run"]["config"]["train"]["epochs"]
     counted = {"test": pictures["test"], "train": pictures["train"], "epochs": epochs, "pretrained": pretrained}
-    runs = f"{len(seeds)} runs" if len(seeds) > 1 else "one run"
-    others = "".join(
-        f"\n    ... the same with --set train.seed={seed}, runs/textiles_{seed} and textiles_{seed}.json"
-        for seed in seeds[1:]
-    )
-    head = TEXTILES.format(**counted, colour=WEIGHTS["colour"], seeds=runs, more_seeds=others)
-    tasks = [results["tasks"], *(_read(name)["tasks"] for name in SEARCHED if name != "textiles")]
-    return f"{head}\n{questions(*tasks)}\n\n{naming(_read('cluster_head'))}\n"
-
-
-def _over_seeds() -> tuple[dict, list[int]]:
-    """The results of the README's run, with means over all runs that differ in the seed alone; and their seeds."""
-    first, *others = runs = [_read(path.stem) for path in sorted(RESULTS.glob("textiles*.json"))]
-    settings = [run["run"]["config"] | {"train": run["run"]["config"]["train"] | {"seed": 0}} for run in runs]
-    assert all(one == settings[0] for one in settings), "runs that differ in more than the seed"
-    for task in first["tasks"]:
-        found = [
-            {(row["part"], row["name"]): row["figures"] for row in run["tasks"][task]["rows"]}
-            for run in others
-            if task in run["tasks"]
-        ]
-        for row in first["tasks"][task]["rows"]:
-            for name, figure in row["figures"].items():
-                values = [figure["value"], *(rows[row["part"], row["name"]][name]["value"] for rows in found)]
-                figure["value"] = sum(values) / len(values)
-    return first, [run["run"]["config"]["train"]["seed"] for run in runs]
+    head = TEXTILES.format(**counted, colour=WEIGHTS["colour"])
+    return f"{head}\n{questions(*(_read(name)['tasks'] for name in SEARCHED))}\n\n{naming(_read('cluster_head'))}\n"
 
 
 def tables() -> str:

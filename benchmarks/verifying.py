@@ -12,23 +12,26 @@ from __future__ import annotations
 import os
 import tempfile
 import time
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import study
 from PIL import Image
 
 from saree_vae import checkpoint, data, indexing, metrics, query, regions, views
+from saree_vae.catalogue import Catalogue
+from saree_vae.checkpoint import Run
 from saree_vae.latents import WEIGHTS
 
 ASKED = {"phone_photo": WEIGHTS, "recoloured": {"motif": 1.0, "colour": 0.0}}
 WAYS = ("as found", "verified")
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = study.parser(__doc__)
     parser.add_argument("run", help="a run, or loom")
     parser.add_argument("--queries", type=int, default=300, help="test pictures of each view")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     run, dataset = checkpoint.load(options.run), data.read_data(options.data)
     report = {"run": run.path.name, "pictures": len(dataset.items), "cores": os.cpu_count(), "rows": []}
     with tempfile.TemporaryDirectory() as folder:
@@ -42,7 +45,7 @@ def main() -> None:
     study.tell(report, markdown, options.json)
 
 
-def measured(catalogue, asked: list[tuple[str, query.Query]], way: str, weights: dict[str, float]) -> dict:
+def measured(catalogue: Catalogue, asked: list[tuple[str, query.Query]], way: str, weights: dict[str, float]) -> dict:
     """How often the first hit is the picture itself, with its interval, and milliseconds a query."""
     found, began = [], time.perf_counter()
     for key, wanted in asked:
@@ -53,7 +56,7 @@ def measured(catalogue, asked: list[tuple[str, query.Query]], way: str, weights:
     return {"R@1": float(np.mean(found)), "low": low, "high": high, "ms": 1000 * took}
 
 
-def _queries(run, dataset: data.DataSet, view: str, most: int):
+def _queries(run: Run, dataset: data.DataSet, view: str, most: int) -> Iterator[tuple[str, query.Query]]:
     """Key and query of some test pictures, read twice as large, as regions are, and changed."""
     tests = dataset.of("test")
     for number in np.sort(np.random.default_rng(0).permutation(len(tests))[:most]):
