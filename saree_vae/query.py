@@ -89,7 +89,7 @@ def of_part(run: Run, source: str | Path | bytes, box: Box) -> Query:
     starts = np.linspace(0, length - side, count).round().astype(int)
     parts = [part[at : at + side] if tall > wide else part[:, at : at + side] for at in starts]
     latents = encode(run, np.stack([square(one, run.read_size) for one in parts]))
-    return Query(latents.embedding(), (box,) * count)
+    return Query(latents.embedding(), (box,) * count, sights=(sight(part),))
 
 
 def of_piece(catalogue: Catalogue, key: str) -> Query:
