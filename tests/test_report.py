@@ -154,6 +154,10 @@ def test_the_first_screen_of_a_catalogue_with_regions_is_by_regions_and_no_basel
     for regions, told in ((False, [0.5, 0.4]), (True, [0.6, 0.4])):
         (line,) = report.headlines({"retrieval": {"rows": rows}}, regions=regions)
         assert [mark["figure"]["value"] for mark in line["marks"]] == told
+    verified = {"part": "", "name": f"{names[1]}, verified", "ours": True, "figures": {"R@1": figure(0.9)}}
+    for regions, told in ((False, 0.5), (True, 0.9)):
+        (line,) = report.headlines({"retrieval": {"rows": [*rows, verified]}}, regions=regions)
+        assert line["marks"][0]["figure"]["value"] == told
 
 
 def test_the_table_holds_the_figures_with_intervals_and_the_best_is_bold(tmp_path):
