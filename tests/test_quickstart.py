@@ -94,7 +94,7 @@ def test_it_takes_a_folder_of_photographs_with_faults(made, small, cloth, tmp_pa
     assert "broken.jpg" in result.output
     assert "1 of 33 pictures" in (tmp_path / "out" / "report.html").read_text()
     short = (tmp_path / "out" / "report.html").read_text().partition("In short</h2>")[2].partition("</section>")[0]
-    assert "<small>motif and colour, by regions</small>" in short
+    assert "<small>motif and colour, by regions, verified</small>" in short
     with Catalogue.open(tmp_path / "out" / "catalogue") as photographs, Catalogue.open(made[0] / "catalogue") as drawn:
         assert (photographs.crops, drawn.crops) == (regions.CROPS, 0)
     begun = checkpoint.load(tmp_path / "out" / "run", "cpu")
