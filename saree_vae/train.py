@@ -149,6 +149,7 @@ def train(
                     state.save()
                 done = f"stopped after step {state.step} of {plan.steps}, and saved"
                 raise SareeError(f"{run}: {done}; add --resume to go on, or call a quickstart again")
+    _part_ways(fabric)
     return run
 
 
@@ -728,6 +729,13 @@ def _anyone(fabric: Fabric, here: bool) -> bool:
     if fabric.world_size == 1:
         return here
     return bool(fabric.all_reduce(torch.tensor(float(here), device=fabric.device), reduce_op="sum") > 0)
+
+
+def _part_ways(fabric: Fabric) -> None:
+    """Processes end together: one that leaves while threads of the others still speak to it is now and then aborted."""
+    if fabric.world_size > 1:
+        fabric.barrier()
+        torch.distributed.destroy_process_group()
 
 
 @contextmanager
