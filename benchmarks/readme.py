@@ -113,7 +113,7 @@ AT_FIRST = {
         ("interpolation", "augment"), f"{EARLIER}; `runs/textiles` was 36 epochs of it at a temperature of 0.15."
     ),
     "cluster_head": "Measured with the head of before: the five nearest pieces voted, where now all claim together.",
-    **dict.fromkeys(("labels", "sources"), "Where both halves ask, colour counted as much as motif here."),
+    "sources": "Where both halves ask, colour counted as much as motif here.",
 }
 # The question in plain words; part of cluster_head.json; the figure; our row.
 NAMING = (
