@@ -343,8 +343,11 @@ class Catalogue:
             rows = self._rows(database, [match.vector for match in matches])
             hits = [_hit(rows[m.vector], m.score, m.motif, m.colour, boxes[m.query]) for m in matches]
             hits.sort(key=_order)
-            share = loaded.index.shares(motif, colour)[1]
-            return (_verified(database, hits, sights, share) if sights and motif else hits)[:k]
+            if not sights or not motif:
+                return hits[:k]
+            thumbnails = self._thumbnails(database, [hit.key for hit in hits[:FIRST]])
+        # No lock is held: looking takes longer than all before it.
+        return _verified(hits, thumbnails, sights, loaded.index.shares(motif, colour)[1])[:k]
 
     def _kin(
         self,
@@ -646,6 +649,9 @@ class Catalogue:
             answer.append(sorted(hits, key=_order))
         return answer
 
+    def _thumbnails(self, database: sqlite3.Connection, keys: Iterable[str]) -> list[bytes]:
+        return [database.execute("SELECT thumbnail FROM items WHERE key = ?", [key]).fetchone()[0] for key in keys]
+
     def _rows(self, database: sqlite3.Connection, vectors: Iterable[int]) -> dict[int, tuple]:
         """What `_SELECT_HITS` gives of each vector, by its id."""
         rows: dict[int, tuple] = {}
@@ -774,17 +780,18 @@ def _order(hit: Hit) -> tuple[float, str]:
     return -hit.score, hit.key
 
 
-def _verified(database: sqlite3.Connection, hits: list[Hit], sights: Sequence[Sight], share: float) -> list[Hit]:
-    """The same hits, those of the first that show the very same design before others; share: of colour in a score."""
-    first = hits[:FIRST]
-    thumbnails = [
-        database.execute("SELECT thumbnail FROM items WHERE key = ?", [hit.key]).fetchone()[0] for hit in first
-    ]
+def _verified(hits: list[Hit], thumbnails: list[bytes], sights: Sequence[Sight], share: float) -> list[Hit]:
+    """The same hits, those of the very same design before others, as far as there are thumbnails.
+
+    Args:
+        share: of colour in a score.
+    """
+    first, rest = hits[: len(thumbnails)], hits[len(thumbnails) :]
     with ThreadPoolExecutor(_THREADS) as pool:
         same = pool.map(lambda thumbnail: max(overlap(one, _sight(thumbnail)) for one in sights), thumbnails)
         first = [replace(hit, same=found) for hit, found in zip(first, same, strict=True)]
     first.sort(key=lambda hit: (-verified(hit.score, hit.same, share * hit.colour), hit.key))
-    return first + hits[FIRST:]
+    return first + rest
 
 
 @lru_cache(maxsize=500)  # 110 MB: who searches often comes by the same pieces

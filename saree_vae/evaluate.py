@@ -213,8 +213,7 @@ def _views(bench: _Bench) -> dict:
         meant = VIEW_KEEPS[view]
         if meant != OURS[2]:  # colours alone are never verified
             colours = found.get(OURS[2], np.zeros_like(found[meant]))
-            overlap = partial(_overlap, sights, bench.sight)
-            scores[f"{meant}, {VERIFIED}"] = bench.verified(meant, found[meant], colours, overlap)
+            scores[f"{meant}, {VERIFIED}"] = bench.verified(meant, found[meant], colours, bench.overlaps(sights))
         for name, part in scores.items():
             recall = metrics.retrieval_by_scores(part, targets[some], range(len(items)), ks=KS).recall
             own = [wanted[i] for i in some]
@@ -618,6 +617,10 @@ class _Bench:
                 self.progress("verifying", len(rows), len(scores))
         return np.stack(rows)
 
+    def overlaps(self, sights: Sequence[verification.Sight]) -> Callable[[int, int], float]:
+        """Of a query, by its number among these, and a picture of `everything`."""
+        return lambda query, place: verification.overlap(sights[query], self.sight(place))
+
     @cached_property
     def sight(self) -> Callable[[int], verification.Sight]:
         """Of a picture of `everything`, as a catalogue keeps it: from its thumbnail."""
@@ -717,12 +720,6 @@ class _Bench:
         if not len(pictures.items):
             raise SareeError(f"{self.dataset.root}: none of the test pictures can be read")
         return pictures.items, pictures.images
-
-
-def _overlap(
-    asking: Sequence[verification.Sight], stored: Callable[[int], verification.Sight], query: int, place: int
-) -> float:
-    return verification.overlap(asking[query], stored(place))
 
 
 def by_regions(asking: Latents, stored: Latents) -> dict[str, np.ndarray]:
