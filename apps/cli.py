@@ -154,7 +154,8 @@ def train(
     and --set objective.items=true photographs of one item.
 
     With --from a model that was trained before learns on, here on your pictures, for which fewer epochs are enough;
-    --config or --set say otherwise. --from loom is the model in the box, which has learnt from drawn sarees.
+    --config or --set say otherwise. --from loom is the model in the box, which has learnt from drawn sarees. With --set
+    objective.kin=true pictures that it finds most alike are drawn together: five epochs of that find more of a craft.
     With --config pretrained the motif encoder begins with what a small network has learnt from ImageNet, fetched once.
 
     Several processes: torchrun --standalone --nproc_per_node=2 -m apps.cli train ...
@@ -264,7 +265,8 @@ def search(
     close-up that looks for its whole figure is told best by colour, --colour 4.
 
     The first hits are looked at once more: those that show the very same design, edge on edge, come first, and "same"
-    tells how much of the picture lies in them. With --motif 0 or --kin they are not.
+    tells how much of the picture lies in them. With --motif 0 those of the very same colours come first, shade by
+    shade. With --kin none are.
 
     With --kin more pieces of the query's craft come up, and first not always what looks most like the picture: for the
     very piece leave it out. Scores then say how the hits stand to each other.
@@ -283,7 +285,7 @@ def search(
             thought = {key: cluster for key, (cluster, _) in predicted.items()}
             wanted = wanted.answered(knowledge.labels_with([*opened.info()["clusters"], *thought.values()]), thought)
         asked = query.of_pictures(run, pictures, opened.crops)
-        how = {"motif": motif, "colour": colour, "kin": kin, "sights": asked.sights, "where": wanted}
+        how = {"motif": motif, "colour": colour, "kin": kin, "pictures": asked.pictures, "where": wanted}
         hits = opened.search_one(asked.embeddings, asked.boxes, k, **how)
         if sheet:
             from saree_vae import images, sheets

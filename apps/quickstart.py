@@ -176,7 +176,7 @@ def _search_sheet(run: checkpoint.Run, items: tuple[data.Item, ...], folder: Pat
     with indexing.open_catalogue(folder)[0] as catalogue:
         for item in items:
             asked = query.of_pictures(run, [item.path], catalogue.crops)
-            how = {"motif": weights[0], "colour": weights[1], "sights": asked.sights, "exclude": [item.key]}
+            how = {"motif": weights[0], "colour": weights[1], "pictures": asked.pictures, "exclude": [item.key]}
             hits = catalogue.search_one(asked.embeddings, asked.boxes, 5, **how)
             row = [sheets.Tile(catalogue.thumbnail(item.key), item.cluster or Path(item.key).name, "query", frame=True)]
             for hit in hits:

@@ -2,9 +2,9 @@
 
     PYTHONPATH=. python benchmarks/verifying.py RUN --data textiles/manifest.csv --json verifying.json
 
-Some test pictures are changed as `evaluate` changes them, a phone photo or a recoloured design, and look for themselves
-in a catalogue of all pictures by motif and colour, or by motif. A query's time is from its vectors to its hits, in one
-process, in which nothing has been seen before.
+Some test pictures are changed as `evaluate` changes them, a phone photo, a recoloured design or a shuffled palette, and
+look for themselves in a catalogue of all pictures by motif and colour, by motif, or by colour. A query's time is from
+its vectors to its hits, in one process, in which nothing has been seen before.
 """
 
 from __future__ import annotations
@@ -23,7 +23,11 @@ from saree_vae.catalogue import Catalogue
 from saree_vae.checkpoint import Run
 from saree_vae.latents import WEIGHTS
 
-ASKED = {"phone_photo": WEIGHTS, "recoloured": {"motif": 1.0, "colour": 0.0}}
+ASKED = {
+    "phone_photo": WEIGHTS,
+    "recoloured": {"motif": 1.0, "colour": 0.0},
+    "shuffled": {"motif": 0.0, "colour": 1.0},
+}
 WAYS = ("as found", "verified")
 
 
@@ -49,7 +53,7 @@ def measured(catalogue: Catalogue, asked: list[tuple[str, query.Query]], way: st
     """How often the first hit is the picture itself, with its interval, and milliseconds a query."""
     found, began = [], time.perf_counter()
     for key, wanted in asked:
-        how = {"sights": () if way == WAYS[0] else wanted.sights, **weights}
+        how = {"pictures": () if way == WAYS[0] else wanted.pictures, **weights}
         found.append(catalogue.search_one(wanted.embeddings, wanted.boxes, 10, **how)[0].key == key)
     took = (time.perf_counter() - began) / len(asked)
     low, high = metrics.bootstrap_interval(np.float64(found))

@@ -8,7 +8,7 @@ import os
 import sqlite3
 import threading
 import uuid
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -25,7 +25,7 @@ from .images import ImageError, read_image
 from .index import LatentIndex, read_stamp
 from .kin import NEAREST, kinship
 from .latents import WEIGHTS, pairing, unit, weighted
-from .verification import FIRST, Sight, overlap, sight, verified
+from .verification import FIRST, verified, ways
 from .where import ITEM_COLUMNS, Where, parse
 
 log = logging.getLogger(__name__)
@@ -67,8 +67,9 @@ class Hit:
 
     A score by kin is of `kin.kinship`, in [0, 1]: how hits stand to each other, not how like the query they are.
     box: the part of the item that matched; query_box: the part of the query that it matched.
-    same: where the search verified its first hits, how much of the query lies, edge on edge, in this one: 0 unless they
-        show the very same design (`verification.overlap`). Such hits come first.
+    same: where the search verified its first hits, how much of the query this one holds: 0 unless it shows the very
+        same design (`verification.overlap`), or asked by colours alone the very same colours (`contained`). Such hits
+        come first.
     """
 
     key: str
@@ -312,7 +313,7 @@ class Catalogue:
         motif: float = WEIGHTS["motif"],
         colour: float = WEIGHTS["colour"],
         kin: bool = False,
-        sights: Sequence[Sight] = (),
+        pictures: Sequence[np.ndarray] = (),
         where: str | Where | None = None,
         exclude: Collection[str] = (),
     ) -> list[Hit]:
@@ -324,8 +325,8 @@ class Catalogue:
         Args:
             embeddings: (V, D), as in `search`; boxes: the V parts of the query's picture that they saw.
             kin: rank by `kin.kinship` instead, among the items that match `where`, each the mean of its vectors.
-            sights: of the query's pictures; the first hits are then verified by them (`verification`), unless colours
-                alone are asked for, or kin.
+            pictures: the query's, each (H, W, 3) uint8; the first hits are then verified by them (`verification`),
+                unless kin are asked for.
         """
         if len(boxes) != len(embeddings):
             raise SareeError(f"{len(embeddings)} query vectors need as many boxes, got {len(boxes)}")
@@ -343,11 +344,11 @@ class Catalogue:
             rows = self._rows(database, [match.vector for match in matches])
             hits = [_hit(rows[m.vector], m.score, m.motif, m.colour, boxes[m.query]) for m in matches]
             hits.sort(key=_order)
-            if not sights or not motif:
+            if not pictures:
                 return hits[:k]
             thumbnails = self._thumbnails(database, [hit.key for hit in hits[:FIRST]])
         # No lock is held: looking takes longer than all before it.
-        return _verified(hits, thumbnails, sights, loaded.index.shares(motif, colour)[1])[:k]
+        return _verified(hits, thumbnails, pictures, loaded.index.shares(motif, colour))[:k]
 
     def _kin(
         self,
@@ -780,26 +781,34 @@ def _order(hit: Hit) -> tuple[float, str]:
     return -hit.score, hit.key
 
 
-def _verified(hits: list[Hit], thumbnails: list[bytes], sights: Sequence[Sight], share: float) -> list[Hit]:
-    """The same hits, those of the very same design before others, as far as there are thumbnails.
+def _verified(
+    hits: list[Hit], thumbnails: list[bytes], pictures: Sequence[np.ndarray], shares: tuple[float, float]
+) -> list[Hit]:
+    """The same hits, those that are the very same before others, as far as there are thumbnails.
 
     Args:
-        share: of colour in a score.
+        shares: of motif and colour in a score.
     """
+    look, compare = ways(shares[0])
+    asked = [look(picture) for picture in pictures]
+
+    def same(thumbnail: bytes) -> float:
+        stored = _looked_at(look, thumbnail)
+        return 0.0 if stored is None else max(compare(one, stored) for one in asked)
+
     first, rest = hits[: len(thumbnails)], hits[len(thumbnails) :]
     with ThreadPoolExecutor(_THREADS) as pool:
-        same = pool.map(lambda thumbnail: max(overlap(one, _sight(thumbnail)) for one in sights), thumbnails)
-        first = [replace(hit, same=found) for hit, found in zip(first, same, strict=True)]
-    first.sort(key=lambda hit: (-verified(hit.score, hit.same, share * hit.colour), hit.key))
+        first = [replace(hit, same=found) for hit, found in zip(first, pool.map(same, thumbnails), strict=True)]
+    first.sort(key=lambda hit: (-verified(hit.score, hit.same, shares[1] * hit.colour), hit.key))
     return first + rest
 
 
 @lru_cache(maxsize=500)  # 110 MB: who searches often comes by the same pieces
-def _sight(thumbnail: bytes) -> Sight:
+def _looked_at(look: Callable, thumbnail: bytes) -> tuple | None:
     try:
-        return sight(read_image(thumbnail))
+        return look(read_image(thumbnail))
     except ImageError:  # the item is no less found for it
-        return sight(np.zeros((1, 1, 3), np.uint8))
+        return None
 
 
 def _items_of(database: sqlite3.Connection, keys: Collection[str]) -> np.ndarray:

@@ -146,6 +146,10 @@ class Objective(Section):
     temperature: float = Field(0.1, gt=0, description="Temperature of InfoNCE on cosines.")
     labels: bool = Field(False, description="Also draw pictures of one cluster together, where clusters are known.")
     items: bool = Field(False, description="Also draw photographs of one item_id together, where items are known.")
+    kin: bool = Field(
+        False,
+        description="Also draw motifs together that the model it begins with (--from) finds most like each other.",
+    )
     decode: float = Field(
         0.5,
         gt=0,

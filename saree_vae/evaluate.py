@@ -61,7 +61,7 @@ ABOUT_REGIONS = (
 )
 ABOUT_VERIFIED = (
     f"Verified, as `search` does: of the {verification.FIRST} best by regions those come first that show the very same "
-    "design, edge on edge, wherever it counts."
+    "design, edge on edge; by colour those that have the very same colours, shade by shade."
 )
 NO_SECOND_PHOTOGRAPH = (
     "No test picture shares its item_id with another picture, so there is no second photograph to find."
@@ -207,13 +207,15 @@ def _views(bench: _Bench) -> dict:
             recall = metrics.find(rows, stored[name], targets, ks=KS)
             of_piece = metrics.retrieval(rows, wanted, stored[name], pieces, ks=(1,)) if several else None
             table.append(_row(view, name, _own(recall, of_piece, bench.seed)) | {"meant": VIEW_KEEPS[view] == name})
-        latents, sights = bench.regions_of_views(view, some)
+        latents, pictures = bench.regions_of_views(view, some)
         found = by_regions(latents, bench.regions)
         scores = {f"{name}, {REGIONS}": part for name, part in found.items()}
         meant = VIEW_KEEPS[view]
-        if meant != OURS[2]:  # colours alone are never verified
+        if meant in found:
             colours = found.get(OURS[2], np.zeros_like(found[meant]))
-            scores[f"{meant}, {VERIFIED}"] = bench.verified(meant, found[meant], colours, bench.overlaps(sights))
+            scores[f"{meant}, {VERIFIED}"] = bench.verified(
+                meant, found[meant], colours, bench.likeness(meant, pictures)
+            )
         for name, part in scores.items():
             recall = metrics.retrieval_by_scores(part, targets[some], range(len(items)), ks=KS).recall
             own = [wanted[i] for i in some]
@@ -558,12 +560,12 @@ class _Bench:
         progress = partial(self.progress, "encoding regions")
         return encode_items(self.run, items, crops=regions.CROPS, progress=progress)[0]
 
-    def regions_of_views(self, view: str, chosen: Sequence[int]) -> tuple[Latents, list[verification.Sight]]:
-        """Latents of all regions of one view of each of these test pictures, read twice as large, and its sight."""
+    def regions_of_views(self, view: str, chosen: Sequence[int]) -> tuple[Latents, list[np.ndarray]]:
+        """Latents of all regions of one view of each of these test pictures, read twice as large, and the views."""
         items, size = [self.tests[0][i] for i in chosen], 2 * self.run.read_size
         keys: list[str] = []
         parts: list[Latents] = []
-        sights: list[verification.Sight] = []
+        pictures: list[np.ndarray] = []
         numbers = iter(chosen)
         for part, images in data.batches(items, size, BATCH, bad=[], strict=True):
             made = [
@@ -573,41 +575,42 @@ class _Bench:
             squares = [regions.cut(one, regions.find(one), self.run.read_size) for one in made]
             keys += [item.key for item, own in zip(part, squares, strict=True) for _ in own]
             parts.append(encode(self.run, np.concatenate(squares)))
-            sights += map(verification.sight, made)
+            pictures += map(verification.small, made)
             self.progress(f"finding {view.replace('_', ' ')} views by regions", len(set(keys)), len(items))
         mu, sigma = (np.concatenate([getattr(one, name) for one in parts]) for name in ("mu", "sigma"))
-        return Latents(tuple(keys), mu, sigma, self.run.config.model.motif_dim), sights
+        return Latents(tuple(keys), mu, sigma, self.run.config.model.motif_dim), pictures
 
     def by_regions(self, asking: Sequence[int], stored: Sequence[int]) -> dict[str, np.ndarray]:
         """Scores of stored pictures to those that ask, (Q, N), by their regions."""
         return by_regions(self.regions.of(asking), self.regions.of(stored))
 
     def by_verified_regions(self, asking: Sequence[int], stored: Sequence[int]) -> dict[str, np.ndarray]:
-        """The same, verified, where the design counts; a picture never finds itself."""
+        """The same, verified; a picture never finds itself."""
         own = np.array(asking)[:, None] == np.array(stored)[None]
         scores = {name: np.where(own, NEVER, part) for name, part in self.by_regions(asking, stored).items()}
-        colours = scores.pop(OURS[2], np.zeros_like(scores[OURS[1]]))
-
-        def overlap(query: int, place: int) -> float:
-            return self._overlap(asking[query], stored[place])
-
-        return {name: self.verified(name, part, colours, overlap) for name, part in scores.items()}
+        colours = scores.get(OURS[2], np.zeros_like(scores[OURS[1]]))
+        verified = {}
+        for name, part in scores.items():
+            same = self._likenesses[name == OURS[2]]
+            verified[name] = self.verified(name, part, colours, lambda q, n, same=same: same(asking[q], stored[n]))
+        return verified
 
     def verified(
-        self, name: str, scores: np.ndarray, colours: np.ndarray, overlap: Callable[[int, int], float]
+        self, name: str, scores: np.ndarray, colours: np.ndarray, same: Callable[[int, int], float]
     ) -> np.ndarray:
-        """Scores (Q, N) by one of OURS, ordered as a catalogue orders hits: by overlap(q, n) of the first of each.
+        """Scores (Q, N) by one of OURS, ordered as a catalogue orders hits: by same(q, n) of the first of each.
 
         Args:
             colours: (Q, N), cosines of colours; they count where the name has colour in it.
         """
-        colours = colours * (WEIGHTS["colour"] / sum(WEIGHTS.values()) if name == OURS[0] else 0.0)
+        share = {OURS[0]: WEIGHTS["colour"] / sum(WEIGHTS.values()), OURS[1]: 0.0, OURS[2]: 1.0}
+        colours = colours * share[name]
 
         def told(query: int) -> np.ndarray:
             row = scores[query].copy()
             first = np.argsort(-row, kind="stable")[: verification.FIRST]
             for place in first[row[first] > NEVER]:
-                row[place] = verification.verified(row[place], overlap(query, place), colours[query, place])
+                row[place] = verification.verified(row[place], same(query, place), colours[query, place])
             return row
 
         rows = []
@@ -617,36 +620,43 @@ class _Bench:
                 self.progress("verifying", len(rows), len(scores))
         return np.stack(rows)
 
-    def overlaps(self, sights: Sequence[verification.Sight]) -> Callable[[int, int], float]:
-        """Of a query, by its number among these, and a picture of `everything`."""
-        return lambda query, place: verification.overlap(sights[query], self.sight(place))
+    def likeness(self, name: str, pictures: Sequence[np.ndarray]) -> Callable[[int, int], float]:
+        """By which hits of one of OURS are verified: of one of these pictures and one of `everything`, by numbers."""
+        look, compare = verification.ways(name != OURS[2])
+        asked = [look(picture) for picture in pictures]
+        return lambda query, place: compare(asked[query], self.look(look, place))
 
     @cached_property
-    def sight(self) -> Callable[[int], verification.Sight]:
+    def look(self) -> Callable[[Callable, int], tuple]:
         """Of a picture of `everything`, as a catalogue keeps it: from its thumbnail."""
         items, _ = self.everything
 
         @lru_cache(maxsize=5000)  # 1.1 GB
-        def of(place: int) -> verification.Sight:
+        def of(look: Callable, place: int) -> tuple:
             picture = read_image(items[place].path, min_side=2 * self.run.read_size)
-            return verification.sight(read_image(thumbnail(picture)))
+            return look(read_image(thumbnail(picture)))
 
         return of
 
     @cached_property
-    def _overlap(self) -> Callable[[int, int], float]:
-        """Of two pictures of `everything`, the first as a query is read."""
+    def _likenesses(self) -> list[Callable[[int, int], float]]:
+        """Of two pictures of `everything`, the first as a query is read: by their designs, and by their colours."""
         items, _ = self.everything
 
-        @lru_cache(maxsize=1000)
-        def asking(place: int) -> verification.Sight:
-            return verification.sight(read_image(items[place].path, min_side=verification.SIDE))
+        def by(motif: bool) -> Callable[[int, int], float]:
+            look, compare = verification.ways(motif)
 
-        @cache  # two numbers and their overlap: the same pairs are asked for by several tasks
-        def of(query: int, place: int) -> float:
-            return verification.overlap(asking(query), self.sight(place))
+            @lru_cache(maxsize=1000)
+            def asking(place: int) -> tuple:
+                return look(read_image(items[place].path, min_side=verification.SIDE))
 
-        return of
+            @cache  # two numbers and what they have in common: the same pairs are asked for by several tasks
+            def same(query: int, place: int) -> float:
+                return compare(asking(query), self.look(look, place))
+
+            return same
+
+        return [by(True), by(False)]
 
     def by_kin(self, asking: Sequence[int], stored: Sequence[int]) -> dict[str, np.ndarray]:
         """Kinship of stored pictures to those that ask, (Q, N), by whole pictures, by regions and by LBP."""

@@ -22,7 +22,7 @@ from .errors import SareeError
 from .images import read_image, square
 from .indexing import embed
 from .latents import unit
-from .verification import SIDE, Sight, sight
+from .verification import SIDE, small
 from .where import Where
 
 SLANT = 0.25  # from 0, the same design, to 1, the same colours: about `latents.WEIGHTS`, on a step of the app's slider
@@ -37,13 +37,13 @@ class Query:
     """One thing to look for: V embeddings (V, D), each half of length one, and the part of a picture that each saw.
 
     keys: the pieces of the catalogue that it is made of; they are not found again.
-    sights: of the pictures that it is made of, where hits are to be verified by them.
+    pictures: that it is made of, (H, W, 3) uint8, where hits are to be verified by them.
     """
 
     embeddings: np.ndarray
     boxes: tuple[Box, ...] = (WHOLE,)
     keys: tuple[str, ...] = ()
-    sights: tuple[Sight, ...] = ()
+    pictures: tuple[np.ndarray, ...] = ()
 
     def text(self) -> str:
         """The first embedding as text for a link, 3 characters for each number and a few more."""
@@ -69,8 +69,8 @@ class Query:
 def of_pictures(run: Run, sources: Sequence[str | Path | bytes], crops: int = 0) -> Query:
     """Pictures of one piece; see `indexing.embed`. Raises ImageError where one cannot be read."""
     embeddings, boxes = embed(run, sources, crops)
-    sights = tuple(sight(read_image(source, min_side=SIDE)) for source in sources)
-    return Query(embeddings, tuple(boxes), sights=sights)
+    pictures = tuple(small(read_image(source, min_side=SIDE)) for source in sources)
+    return Query(embeddings, tuple(boxes), pictures=pictures)
 
 
 def of_part(run: Run, source: str | Path | bytes, box: Box) -> Query:
@@ -89,7 +89,7 @@ def of_part(run: Run, source: str | Path | bytes, box: Box) -> Query:
     starts = np.linspace(0, length - side, count).round().astype(int)
     parts = [part[at : at + side] if tall > wide else part[:, at : at + side] for at in starts]
     latents = encode(run, np.stack([square(one, run.read_size) for one in parts]))
-    return Query(latents.embedding(), (box,) * count, sights=(sight(part),))
+    return Query(latents.embedding(), (box,) * count, pictures=(small(part),))
 
 
 def of_piece(catalogue: Catalogue, key: str) -> Query:
@@ -136,7 +136,7 @@ def find(
     weights = {"motif": 1 - slant, "colour": slant} if catalogue.colour_dim else {"motif": 1.0, "colour": 0.0}
     exclude = {*exclude, *query.keys}
     count = WIDER * k if differ else k
-    asked = {"where": where, "exclude": exclude, "kin": kin, "sights": query.sights, **weights}
+    asked = {"where": where, "exclude": exclude, "kin": kin, "pictures": query.pictures, **weights}
     hits = catalogue.search_one(query.embeddings, query.boxes, count, **asked)
     if differ and hits:
         other = np.array([hit.colour if slant <= 0.5 else hit.motif for hit in hits])

@@ -107,7 +107,7 @@ def headlines(tasks: dict, *, regions: bool = False) -> list[dict]:
     lines = []
     for task, part, name, question in HEADLINES:
         rows = [row for row in tasks.get(task, {}).get("rows", ()) if row["part"] == part]
-        # As a search of such a catalogue is, where it was measured: colours alone are never verified.
+        # As a search of such a catalogue is, where it was measured.
         ways = (f"{name}, by regions, verified", f"{name}, by regions") if regions else (name,)
         ours = next((row for way in ways for row in rows if row["ours"] and row["name"] == way), None)
         others = [row for row in rows if not row["ours"] and not row["name"].endswith("by kin")]

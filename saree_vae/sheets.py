@@ -96,7 +96,7 @@ def search_sheet(
             caption=hit.cluster or Path(hit.key).name,
             sub=(f"{Path(hit.key).name}\n" if hit.cluster else "")
             + f"motif {_short(hit.motif)} · colour {_short(hit.colour)}"
-            + (f"\nthe very same design, {hit.same:.0%}" if hit.same else ""),
+            + (f"\nthe very same, {hit.same:.0%}" if hit.same else ""),
             box=hit.box,
         )
         for hit in hits

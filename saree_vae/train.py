@@ -27,13 +27,13 @@ from lightning_fabric import Fabric
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate
 
-from . import checkpoint, data, images, metrics, sheets, views
+from . import checkpoint, data, images, kin, metrics, sheets, views
 from .checkpoint import Run
 from .config import Config, Objective, Train
 from .config import of_text as config_of_text
 from .config import save_text as config_text
 from .distributions import Normal
-from .encoding import encode, shrunk, to_images, to_tensor
+from .encoding import encode, encode_items, shrunk, to_images, to_tensor
 from .errors import SareeError
 from .files import atomic_write
 from .latents import WEIGHTS, Latents, unit, weighted
@@ -47,7 +47,9 @@ from .views import NAMES
 EXPLODED = 1e4  # the terms are of order 1 per pixel value; nothing healthy comes near
 WATCHED = 200  # validation pictures measured during training
 SAMPLE = 64  # training pictures by which the latents are fitted to their priors
-ORDER, OTHER = 3, 4  # streams of random numbers, beside the two of `views`: order, another photograph of the piece
+# Streams of random numbers, beside the two of `views`: order, another photograph of the piece, a piece of its kin.
+ORDER, OTHER, KIN = 3, 4, 5
+RELATIVES, PARTS = 8, 4  # pieces that may be kin to a piece, by the mean of its whole picture and this many small parts
 MOTIF = "motif_encoder."  # where the names of its weights begin
 UNTOLD = 0.2  # share of pictures whose class a conditional model is not told: so it learns to do without
 
@@ -105,6 +107,8 @@ def train(
             or explodes, an interruption.
     """
     run, settings = Path(run), config.train
+    if config.objective.kin and (start is None or isinstance(dataset, Arrays)):
+        raise SareeError("objective.kin needs a model to begin with, which tells what is like what: add --from RUN")
     _keep_freed_memory()
     fabric = _fabric(settings)
     first = fabric.is_global_zero
@@ -112,7 +116,7 @@ def train(
     fetched = _fetched(config, run, start, resume)
     if first:
         _claim(run, config, resume)
-    material = _material(config, dataset, strict, opening, tell)
+    material = _material(config, dataset, start, strict, opening, tell)
     config = _with_classes(config, material)
     model = _fresh_model(config, material, start, fetched).to(memory_format=torch.channels_last)
     learnt = model.motif_encoder.features.parameters() if config.model.pretrained else ()
@@ -167,7 +171,7 @@ class Learner:
         """The value of every term; `check` sees those that are minimised, and the gradient's norm, before the move."""
         fabric, objective, settings = self.fabric, self.config.objective, self.config.train
         noise = torch.Generator(fabric.device).manual_seed(_seed(settings.seed, step, fabric.global_rank))
-        views = {name: self._picture(batch[name], noise) for name in ("clean", *NAMES) if name in batch}
+        views = {name: self._picture(batch[name], noise) for name in ("clean", *NAMES, "kin") if name in batch}
         clusters = batch["cluster"].to(fabric.device)
         hidden = torch.rand(clusters.shape, generator=noise, device=clusters.device) < UNTOLD
         out = self.model(
@@ -398,12 +402,13 @@ class Plan:
 class TrainingViews(Dataset):
     """The views of a picture in an epoch, by (epoch, index), each (S, S, C) uint8, and "cluster", its number.
 
-    All four, or "clean" alone where no other teaches; of `Arrays`, which need no reading, whole batches at once.
+    All, or "clean" alone where no other teaches; of `Arrays`, which need no reading, whole batches at once.
     """
 
     def __init__(self, config: Config, material: Material):
         self.pictures, self.size, self.seed = material.images, config.model.image_size, config.train.seed
         self.clusters = _numbers(material.clusters)
+        self.kin = material.kin
         self.pieces = _numbers(material.pieces if config.objective.items else [None] * len(material.pieces))
         objective, self.as_they_are = config.objective, material.as_they_are
         taught = (objective.swap, objective.contrast_motif, objective.contrast_colour, objective.labels)
@@ -412,7 +417,8 @@ class TrainingViews(Dataset):
     def __getitem__(self, key: tuple[int, int]) -> dict[str, np.ndarray]:
         epoch, index = key
         named = {"index": index, "epoch": epoch, "seed": self.seed, "only_clean": not self.compared}
-        made = views.training_views(self.pictures[index], self.size, other=self._other(epoch, index), **named)
+        others = {"other": self._other(epoch, index), "kin": self._relative(epoch, index)}
+        made = views.training_views(self.pictures[index], self.size, **others, **named)
         return made | {"cluster": self.clusters[index]}
 
     def __getitems__(self, keys: list[tuple[int, int]]) -> list[dict[str, np.ndarray]] | dict[str, np.ndarray]:
@@ -427,6 +433,13 @@ class TrainingViews(Dataset):
         others = others[others != index]
         draw = np.random.default_rng((self.seed, OTHER, epoch, index))
         return self.pictures[draw.choice(others)] if len(others) and draw.random() < 0.5 else None
+
+    def _relative(self, epoch: int, index: int) -> np.ndarray | None:
+        """One of the pictures like it, or itself where there is none; None where nobody asks."""
+        if not len(self.kin):
+            return None
+        draw = np.random.default_rng((self.seed, KIN, epoch, index))
+        return self.pictures[draw.choice(self.kin[index]) if len(self.kin[index]) else index]
 
 
 class Log:
@@ -532,11 +545,13 @@ class Material(NamedTuple):
     pieces: Sequence[str | None]
     watched: np.ndarray
     as_they_are: bool = False  # at the model's size, without views
+    kin: Sequence[np.ndarray] = ()  # of each picture the numbers of those like it; empty where nobody asks
 
 
 def _material(
     config: Config,
     dataset: data.DataSet | Arrays,
+    start: Run | None,
     strict: bool,
     opening: Callable[[int, int], None] | None,
     tell: Callable[[str], None],
@@ -557,12 +572,24 @@ def _material(
         )
     for lacking in _nothing_to_learn(config, training.items):
         tell(lacking)
+    kin = _kin(start, training.items, opening) if config.objective.kin else ()
     chosen = watched.images
     if not len(chosen):
         tell("no val split: what is watched while training (val_...) is measured on training pictures")
         chosen = training.images[:: math.ceil(len(training.images) / WATCHED)]
     clusters, pieces = [item.cluster for item in training.items], [item.item_id for item in training.items]
-    return Material(training.images, clusters, pieces, chosen)
+    return Material(training.images, clusters, pieces, chosen, kin=kin)
+
+
+def _kin(start: Run, items: Sequence[data.Item], opening: Callable[[int, int], None] | None) -> list[np.ndarray]:
+    """Of each item the numbers of those that the start holds for kin, as `search --kin` compares regions."""
+    latents, _ = encode_items(start, items, crops=PARTS, progress=opening)
+    rows = weighted(latents.means(), latents.motif_dim, **WEIGHTS)
+    place = {item.key: number for number, item in enumerate(items)}
+    read = np.array([place[latents.keys[first]] for first in latents.starts])  # all, unless a file went meanwhile
+    none = np.zeros(0, np.int64)
+    found = dict(zip(read.tolist(), (read[near] for near in kin.mutual(rows, RELATIVES)), strict=True))
+    return [found.get(number, none) for number in range(len(items))]
 
 
 def _sample(material: Material, config: Config) -> Tensor:

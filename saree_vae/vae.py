@@ -319,14 +319,16 @@ class VAE(nn.Module):
         """Everything a training step needs.
 
         Args:
-            views: "clean" (B, C, S, S), and "phone_photo", "recoloured" and "shuffled" where these teach.
+            views: "clean" (B, C, S, S), and "phone_photo", "recoloured", "shuffled" and "kin" where these teach.
             decode: the share of the batch that is decoded: an unbiased estimate of the same ELBO, cheaper.
             samples: draws of z in the importance-weighted bound.
             swap: whether to draw the clean picture from other views, too.
             classes: numbers of `cfg.classes` from 1 on, (B,), 0 unknown; for a conditional model.
         """
         x, size = views["clean"], len(views["clean"])
-        motif, motif_means, codes = self._of_views(self.motif_encoder, self._motif_posterior, views, "recoloured")
+        motif, motif_means, codes = self._of_views(
+            self.motif_encoder, self._motif_posterior, views, "recoloured", "kin"
+        )
         colour, colour_means = {}, {}
         if self.cfg.colour_dim:
             colour, colour_means, _ = self._of_views(self.colour_encoder, self.colour_posterior, views, "shuffled")
@@ -365,10 +367,10 @@ class VAE(nn.Module):
         )
 
     def _of_views(
-        self, encoder: nn.Module, family: Callable, views: dict[str, Tensor], changed: str
+        self, encoder: nn.Module, family: Callable, views: dict[str, Tensor], *changed: str
     ) -> tuple[dict[str, Tensor], dict[str, Tensor], Quantised | None]:
         """Of each view that a half learns from: raw outputs and posterior means; and the codes, if it has any."""
-        names = [name for name in ("clean", "phone_photo", changed) if name in views]
+        names = [name for name in ("clean", "phone_photo", *changed) if name in views]
         raw = encoder(torch.cat([views[name] for name in names]))
         parts = dict(zip(names, raw.chunk(len(names)), strict=True))
         posterior = family(raw)

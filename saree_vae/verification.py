@@ -1,20 +1,22 @@
-"""Whether two photographs show the very same design: one is laid over the other, and edges must meet edges.
+"""Whether two photographs show the very same design, or the very same colours.
 
-Embeddings find what looks alike; which of twenty cloths that look alike it *is*, small things tell, and where they lie.
-So the first hits of a search are verified (Philbin et al. 2007): keypoints of both pictures (SIFT, Lowe 2004) are
-matched, a homography is found that brings most of them together (MAGSAC++, Barath et al. 2020), and through it the
-edges of the one are correlated with those of the other. Colours do not matter, nor whether light and dark are
-exchanged.
+Embeddings find what looks alike; which of twenty cloths that look alike it *is*, small things tell. So the first hits
+of a search are verified (Philbin et al. 2007). Where the design counts, one picture is laid over the other: keypoints
+of both (SIFT, Lowe 2004) are matched, a homography is found that brings most of them together (MAGSAC++, Barath et al.
+2020), and through it the edges of the one are correlated with those of the other. Colours do not matter, nor whether
+light and dark are exchanged. Where colours alone count, those of the one must be found in the other, shade by shade
+(histogram intersection, Swain and Ballard 1991); where they lie does not matter.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 
-FIRST = 20  # hits that are verified: on val the right picture is among them in 100 % of phone photos
+FIRST = 20  # hits that are verified: on val the right picture is among them for all phone photos and shuffled palettes
 SAME = 0.5  # overlaps from here on tell one design; below, on val, outlines of mannequins met as well
 BY_COLOUR = 1.3  # times what colours add to a score is added to an overlap: colourways of a design differ by it alone
 SIDE = 256  # pixels of the longer side at which pictures are looked at
@@ -24,6 +26,17 @@ RATIO = 0.9  # Lowe's; generous, since motifs repeat, and the homography decides
 WITHIN = 4.0  # pixels by which matched keypoints may miss each other
 FEWEST = 8  # keypoints that agree: four lie on one homography by chance
 NARROWEST = 16  # pixels of the shorter side: narrower pictures have no keypoints worth the name
+SHADE = 3  # units of Lab that one shade spans: with 5 or 8, val's shuffled palettes find themselves less often
+PART = 0.8  # of a stored picture may be what the query shows: its shades are then a little more of the query
+HELD = 0.8  # colours from here on are the very same; below, a lamp's tint decides and not the cloth
+
+
+def small(picture: np.ndarray) -> np.ndarray:
+    """A picture as it is looked at, its longer side SIDE pixels."""
+    height, width = picture.shape[:2]
+    scale = SIDE / max(height, width)
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    return cv2.resize(picture, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
 
 
 class Sight(NamedTuple):
@@ -36,12 +49,8 @@ class Sight(NamedTuple):
 
 def sight(picture: np.ndarray) -> Sight:
     """Keypoints and edges of a picture (H, W, 3) uint8, about 20 ms and 220 KB."""
-    height, width = picture.shape[:2]
-    scale = SIDE / max(height, width)
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    small = cv2.resize(picture, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
-    grey = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
-    if min(size) < NARROWEST:
+    grey = cv2.cvtColor(small(picture), cv2.COLOR_RGB2GRAY)
+    if min(grey.shape) < NARROWEST:
         return Sight(np.zeros((0, 2), np.float32), np.zeros((0, 128), np.uint8), _edges(grey))
     grey = cv2.createCLAHE(2.0, (4, 4)).apply(grey)
     keypoints, found = cv2.SIFT_create(nfeatures=KEYPOINTS, contrastThreshold=CONTRAST).detectAndCompute(grey, None)
@@ -71,8 +80,39 @@ def overlap(query: Sight, stored: Sight) -> float:
     return share if share >= SAME else 0.0
 
 
+class Palette(NamedTuple):
+    """The shades of a picture: their numbers (B,) int64, ascending, and shares (B,) that sum to one."""
+
+    shades: np.ndarray
+    shares: np.ndarray
+
+
+def palette(picture: np.ndarray) -> Palette:
+    """The shades of a picture (H, W, 3) uint8, about 3 ms."""
+    soft = cv2.GaussianBlur(small(picture), (0, 0), 0.8).astype(np.float32) / 255
+    lab = cv2.cvtColor(soft, cv2.COLOR_RGB2LAB).reshape(-1, 3)
+    # Dithered: a flat colour becomes the shades around it, by how near they are, and does not jump between them.
+    lab += np.random.default_rng(0).uniform(-SHADE / 2, SHADE / 2, lab.shape)
+    steps = ((lab + np.float32((SHADE, 128, 128))) / SHADE).astype(np.int64)
+    shades, counts = np.unique(steps @ (1_000_000, 1000, 1), return_counts=True)
+    return Palette(shades, counts / counts.sum())
+
+
+def contained(query: Palette, stored: Palette) -> float:
+    """How much of the query's colours a stored picture has, shade by shade, in [0, 1]; 0 below HELD."""
+    places = np.searchsorted(stored.shades, query.shades).clip(max=len(stored.shades) - 1)
+    there = np.where(stored.shades[places] == query.shades, stored.shares[places], 0) / PART
+    share = float(np.minimum(query.shares, there).sum())
+    return share if share >= HELD else 0.0
+
+
+def ways(motif: float) -> tuple[Callable, Callable]:
+    """What of a picture is looked at, and how two looks compare: the design where it counts, else the colours."""
+    return (sight, overlap) if motif else (palette, contained)
+
+
 def verified(score: float, same: float, colour: float) -> float:
-    """What orders hits: those of the very same design first, by their overlap and their colours.
+    """What orders hits: those that are the very same first, by how much is, and by their colours.
 
     Args:
         score: the weighted mean of two cosines, in [-1, 1]; colour: what the colours' gave to it, the weight included.

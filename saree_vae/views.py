@@ -35,14 +35,15 @@ def training_views(
     epoch: int,
     seed: int = 0,
     other: np.ndarray | None = None,
+    kin: np.ndarray | None = None,
     only_clean: bool = False,
 ) -> dict[str, np.ndarray]:
-    """The four views of a training step from one picture (H, W, 3) uint8, each (size, size, 3) uint8.
+    """The views of a training step from one picture (H, W, 3) uint8, each (size, size, 3) uint8.
 
     "clean" is a flipped crop; "recoloured" and "shuffled" are made from that same crop, so that a decoder can be asked
     for "clean" from the motif of the one and the colour of the other; "phone_photo" has a crop of its own, as small as
     SMALLEST_CROP: a part of a cloth is to be known for the whole. It is taken from `other`, another photograph of the
-    same piece, if that is given.
+    same piece, if that is given. "kin" is a phone photo, too, of another piece with a like motif, where one is given.
     """
     streams, photograph = _random(TRAINING, seed, epoch, index), image if other is None else other
     clean = _run(_crop(size), image, streams)
@@ -51,6 +52,8 @@ def training_views(
     views = {"clean": clean, "phone_photo": _run(_phone_photo(size, SMALLEST_CROP), photograph, streams)}
     for name, recipe in (("recoloured", _recoloured()), ("shuffled", _shuffled())):
         views[name] = _run(recipe, clean, streams)
+    if kin is not None:
+        views["kin"] = _run(_phone_photo(size, SMALLEST_CROP), kin, streams)
     return views
 
 

@@ -109,7 +109,8 @@ def use_encoder(monkeypatch, mean_of):
     monkeypatch.setattr(
         evaluate._Bench, "regions_of_views", lambda bench, view, some: (bench.regions.of(some), [None] * len(some))
     )
-    monkeypatch.setattr(evaluate.verification, "overlap", lambda query, stored: 0.0)  # nothing is the very same
+    nothing_is_the_same = (lambda picture: (), lambda query, stored: 0.0)
+    monkeypatch.setattr(evaluate.verification, "ways", lambda motif: nothing_is_the_same)
 
 
 def own_axis(count):
@@ -139,7 +140,7 @@ def test_a_real_model_is_measured_on_every_task_and_the_result_is_json(run, pain
         ours = {"motif and colour", "motif", "colour"}
         regions = {f"{name}, by regions" for name in ours}
         kin = {f"{name}, by kin" for name in ("motif and colour", "motif and colour, by regions", "LBP")}
-        verified = {f"{name}, by regions, verified" for name in ("motif and colour", "motif")}
+        verified = {f"{name}, by regions, verified" for name in ours}
         assert names == ours | simple | regions | verified | (kin if task == "retrieval" else set())
     figures = [f for task in results["tasks"].values() for row in task["rows"] for f in row["figures"].values()]
     assert all(f["low"] is None or f["low"] <= f["value"] <= f["high"] for f in figures)
@@ -313,8 +314,8 @@ def test_regions_of_a_view_are_those_of_the_very_view_drawn_twice_as_large(monke
 
     bench = evaluate._Bench(run, painted_set, 0, lambda what, done, total: None, {})
     asked, items = bench.tests[0], bench.everything[0]
-    real, sights = bench.regions_of_views("phone_photo", [2, 7])
-    assert len(sights) == 2
+    real, pictures = bench.regions_of_views("phone_photo", [2, 7])
+    assert len(pictures) == 2
     assert list(dict.fromkeys(real.keys)) == [asked[2].key, asked[7].key]
     monkeypatch.setattr(evaluate.views, "evaluation_view", unchanged)
     found = evaluate.by_regions(bench.regions_of_views("phone_photo", [2, 7])[0], bench.regions)["motif"]
@@ -329,14 +330,21 @@ def test_the_first_by_regions_are_verified_and_no_picture_against_itself(monkeyp
     looked_at: list[tuple[int, int]] = []
     wanted = 20
 
-    def overlap(query: int, place: int) -> float:
+    by_colours: list[tuple[int, int]] = []
+
+    def same(query: int, place: int) -> float:
         looked_at.append((query, place))
         return 0.9 if place == wanted else 0.0
 
-    monkeypatch.setattr(evaluate._Bench, "_overlap", property(lambda bench: overlap))
+    def same_colours(query: int, place: int) -> float:
+        by_colours.append((query, place))
+        return same(query, place)
+
+    monkeypatch.setattr(evaluate._Bench, "_likenesses", property(lambda bench: [same, same_colours]))
     before, after = bench.by_regions(asking, stored), bench.by_verified_regions(asking, stored)
-    assert set(after) == {"motif and colour", "motif"}  # colours alone are never verified
+    assert set(after) == {"motif and colour", "motif", "colour"}
     assert len(looked_at) == 2 * len(after) * verification.FIRST
+    assert len(by_colours) == 2 * verification.FIRST
     assert all(query in asking and query != place for query, place in looked_at)
     for name, scores in after.items():
         for row, (query, old) in enumerate(zip(asking, before[name], strict=True)):

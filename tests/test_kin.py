@@ -26,6 +26,23 @@ def test_kin_are_found_along_the_pieces_between_where_cosines_stray():
     assert own[by_kin].all() and own[by_cosine].mean() < 0.8
 
 
+@pytest.mark.parametrize("block", [3, 1000])
+def test_those_are_kin_that_hold_each_other_for_near(monkeypatch, block):
+    monkeypatch.setattr(kin, "BLOCK", block)
+    angles = np.deg2rad([0, 1, 3, 10, 40, 41, 90])
+    rows = np.stack([np.cos(angles), np.sin(angles)], 1).astype(np.float32)
+    found = [sorted(near.tolist()) for near in kin.mutual(rows, 2)]
+    assert found == [[1, 2], [0, 2], [0, 1], [], [5], [4], []]  # the fourth is near to nobody that is near to it
+    assert [sorted(near.tolist()) for near in kin.mutual(rows, 50)] == [
+        [other for other in range(7) if other != number] for number in range(7)
+    ]
+
+
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_few_rows_have_few_kin(count):
+    assert [near.tolist() for near in kin.mutual(np.ones((count, 3), np.float32), 8)] == [[], [[]], [[1], [0]]][count]
+
+
 def test_kinship_is_what_a_walk_brings(monkeypatch):
     monkeypatch.setattr(kin, "NEIGHBOURS", 3)
     rows = unit(np.random.default_rng(0).normal(size=(12, 4)))

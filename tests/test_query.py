@@ -18,7 +18,7 @@ from saree_vae.images import ImageError
 from saree_vae.latents import WEIGHTS
 from saree_vae.palette import Palettes
 from saree_vae.query import Nearness, Query
-from saree_vae.verification import overlap
+from saree_vae.verification import overlap, sight
 
 RED, BLUE = (1.0, 0.0), (0.0, 1.0)  # colour halves; the designs are angles
 DESIGNS = {"dots": (1.0, 0.0), "nearly dots": (0.9, 0.4), "checks": (0.0, 1.0)}
@@ -124,7 +124,9 @@ def test_a_long_part_is_looked_at_through_several_squares_and_nothing_else(opene
     part = query.of_part(run, _png(cloth), box)
     alone = query.of_pictures(run, [_png(paint("dots", "#1f4e79", side=100))])
     np.testing.assert_allclose(part.embeddings, alone.embeddings, atol=0.02)
-    assert overlap(part.sights[0], alone.sights[0]) > 0.9  # hits are verified by the part, not by the picture
+    assert (
+        overlap(sight(part.pictures[0]), sight(alone.pictures[0])) > 0.9
+    )  # hits are verified by the part, not by the picture
     strip = query.of_part(run, _png(cloth), (0, 0, 1, 0.125))  # 200 x 12 pixels
     assert len(strip.embeddings) == query.LONGEST == len(strip.boxes)
     assert query.of_part(run, _png(cloth), (0.99, 0.99, 1, 1)).embeddings.shape[0] >= 1  # a speck

@@ -163,7 +163,7 @@ def test_cosines_are_told_briefly(monkeypatch):
     assert not one.frame
     assert one.box == (0, 0, 0.5, 0.5)
     assert (one.caption, one.sub) == ("patola", "one.jpg\nmotif .93 · colour -.06")
-    assert (two.caption, two.sub) == ("two.jpg", "motif 1.00 · colour .00\nthe very same design, 87%")
+    assert (two.caption, two.sub) == ("two.jpg", "motif 1.00 · colour .00\nthe very same, 87%")
 
 
 def test_a_search_that_found_nothing_says_so():

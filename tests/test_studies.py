@@ -52,7 +52,7 @@ def test_verification_is_measured_beside_hits_as_they_were_found(studies, cloth,
     arguments = [str(tiny_run), "--data", str(cloth), "--json", str(tmp_path / "v.json")]
     studies.verifying.main([*arguments, "--queries", "5"])
     report = json.loads((tmp_path / "v.json").read_text())
-    ways = [(view, way) for view in ("phone_photo", "recoloured") for way in ("as found", "verified")]
+    ways = [(view, way) for view in ("phone_photo", "recoloured", "shuffled") for way in ("as found", "verified")]
     assert [(row["view"], row["way"]) for row in report["rows"]] == ways
     assert (report["pictures"], report["queries"]) == (32, 5)
     assert all(0 <= row["low"] <= row["R@1"] <= row["high"] <= 1 and row["ms"] > 0 for row in report["rows"])

@@ -389,6 +389,39 @@ def test_another_photograph_of_the_piece_stands_for_the_phone_photo_every_second
     assert len(pairs) and 6 < pairs.mean() < 14
 
 
+def test_a_picture_of_its_kin_is_one_more_view_and_changes_no_other(cloth):
+    pictures = data.load(data.read_data(cloth).of("train"), 80).images
+    black = np.zeros_like(pictures[:1])
+    nobody = [None] * (len(pictures) + 1)
+    kin = [np.array([len(pictures)])] * 2 + [np.zeros(0, np.int64)] * (len(pictures) - 1)
+    material = train.Material(np.concatenate([pictures, black]), nobody, nobody, black, kin=kin)
+    usual, wanted = (train.TrainingViews(config.load("tiny"), one) for one in (material._replace(kin=()), material))
+    for index in range(3):
+        views, same = wanted[0, index], usual[0, index]
+        assert set(views) == {*same, "kin"}
+        assert all((views[name] == value).all() for name, value in same.items())
+        assert (views["kin"].mean() < 10) == (index < 2)  # who has no kin is its own
+
+
+def test_motifs_of_kin_are_drawn_together_and_colours_are_not(cloth, tiny_run, tmp_path):
+    model = VAE(config.load("tiny").model).train()
+    out = model({name: torch.rand(4, 3, 64, 64) for name in ("clean", "shuffled", "kin")}, torch.Generator())
+    assert "kin" in out.motif and "kin" not in out.colour
+    first = checkpoint.load(tiny_run)
+    run = fit(cloth, tmp_path / "kin", "objective.kin=true", start=first)
+    usual = fit(cloth, tmp_path / "usual", start=first)
+    rows = [json.loads((one / "metrics.jsonl").read_text().splitlines()[0]) for one in (run, usual)]
+    assert rows[0]["contrast_motif"] != rows[1]["contrast_motif"]
+    again = weights(fit(cloth, tmp_path / "again", "objective.kin=true", start=first))
+    assert all(torch.equal(value, again[name]) for name, value in weights(run).items())
+
+
+def test_kin_are_told_by_a_model_so_there_must_be_one(cloth, tmp_path):
+    with pytest.raises(SareeError, match=r"objective\.kin needs a model to begin with.*--from RUN"):
+        fit(cloth, tmp_path / "run", "objective.kin=true")
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_part_of_the_batch_is_decoded_and_all_of_it_contrasted(cloth):
     model = VAE(config.load("tiny").model).train()
     views = {name: torch.rand(6, 3, 64, 64) for name in ("clean", "phone_photo", "recoloured", "shuffled")}

@@ -1,4 +1,4 @@
-"""One picture laid over another: the very same design is known in any light and colours, and nothing else is."""
+"""The very same design is known in any light and colours, the very same colours in any design, and nothing else is."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from saree_vae import verification
 from saree_vae.catalogue import Catalogue, Entry
 from saree_vae.images import read_image, thumbnail
-from saree_vae.verification import FIRST, SAME, overlap, sight, verified
+from saree_vae.verification import FIRST, HELD, SAME, SIDE, contained, overlap, palette, sight, small, verified
 
 
 def drawn(seed: int, side: int = 256) -> np.ndarray:
@@ -85,6 +85,54 @@ def test_where_there_is_nothing_to_see_nothing_is_the_same(shape):
         assert overlap(plain, other) == overlap(other, plain) == 0
 
 
+def shuffled(picture: np.ndarray) -> np.ndarray:
+    """Another picture of the same colours: its tiles in another order."""
+    tiles = picture.reshape(8, 32, 8, 32, 3).swapaxes(1, 2).reshape(64, 32, 32, 3)
+    return (
+        tiles[np.random.default_rng(0).permutation(64)].reshape(8, 8, 32, 32, 3).swapaxes(1, 2).reshape(picture.shape)
+    )
+
+
+def test_a_picture_has_its_own_colours_wherever_they_lie_and_no_other_has():
+    own, other = palette(ONE), palette(OTHER)
+    assert contained(own, own) == pytest.approx(1)
+    assert contained(palette(shuffled(ONE)), own) > 0.85
+    assert contained(palette(shuffled(ONE)), other) == contained(own, other) == 0
+    assert contained(palette(np.ascontiguousarray(ONE.transpose(1, 0, 2))), own) > 0.95
+
+
+def test_colours_of_a_part_are_in_the_whole_and_the_wholes_not_in_a_part():
+    one_side = ONE.copy()
+    one_side[:, 128:] = OTHER[:, 128:]
+    assert contained(palette(ONE[:, :128]), palette(one_side)) == 0  # half of the picture is not the four fifths meant
+    assert contained(palette(ONE[:, :220]), palette(ONE)) > HELD
+    assert contained(palette(one_side), palette(ONE)) == 0
+
+
+def test_a_flat_colour_is_the_same_after_it_was_saved_small():
+    """Where shades end, one of 255 decides; no picture may be lost for that."""
+    flat = [np.full((64, 64, 3), value, np.uint8) for value in range(100, 130)]
+    same = [contained(palette(one), palette(other)) for one, other in zip(flat[1:], flat[:-1], strict=True)]
+    assert min(same) > HELD
+
+
+def test_another_light_has_other_colours():
+    assert contained(palette(phone_photo(ONE)), palette(ONE)) == 0
+    assert contained(palette((ONE * 0.9).astype(np.uint8)), palette(ONE)) == 0
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 900), (4000, 3), (300, 300)])
+def test_one_colour_is_a_palette_too(shape):
+    plain, other = (palette(np.full((*shape, 3), value, np.uint8)) for value in (200, 90))
+    assert contained(plain, plain) == pytest.approx(1)
+    assert contained(plain, other) == 0
+
+
+def test_what_is_small_already_stays_as_it_is():
+    assert np.array_equal(small(ONE), ONE)
+    assert small(cv2.resize(ONE, (1000, 400))).shape == (102, SIDE, 3)
+
+
 @given(st.floats(-1, 1), st.floats(-1, 1), st.floats(SAME, 1), st.floats(-1, 1), st.floats(-1, 1))
 def test_what_is_verified_comes_before_what_is_not(score, other, same, colour, share):
     assert verified(score, same, colour * abs(share)) > verified(other, 0, colour) == other
@@ -122,9 +170,7 @@ QUERY = np.float32([[1, 0, 1, 0]])
 
 
 def found(catalogue: Catalogue, number: int, **how) -> list[str]:
-    return [
-        hit.key for hit in catalogue.search_one(QUERY, k=5, sights=[sight(phone_photo(drawn(100 + number)))], **how)
-    ]
+    return [hit.key for hit in catalogue.search_one(QUERY, k=5, pictures=[phone_photo(drawn(100 + number))], **how)]
 
 
 def test_the_very_piece_comes_before_what_looks_more_alike(catalogue):
@@ -132,7 +178,7 @@ def test_the_very_piece_comes_before_what_looks_more_alike(catalogue):
     assert found(catalogue, 9) == ["09", "00", "01", "02", "03"]
     assert found(catalogue, FIRST - 1)[0] == f"{FIRST - 1:02}"
     assert found(catalogue, FIRST)[0] == "00"  # not among those that are looked at
-    first, second, *_ = catalogue.search_one(QUERY, k=5, sights=[sight(phone_photo(drawn(109)))])
+    first, second, *_ = catalogue.search_one(QUERY, k=5, pictures=[phone_photo(drawn(109))])
     assert first.same > SAME > second.same == 0
     assert first.score < second.score  # scores stay what they are
 
@@ -141,12 +187,20 @@ def test_a_picture_that_cannot_be_read_any_more_is_found_no_less(catalogue):
     assert "02" in found(catalogue, 9)
 
 
-def test_colours_alone_and_kin_are_not_verified(catalogue):
-    assert found(catalogue, 9, motif=0)[0] != "09"
+def test_asked_by_colours_alone_the_very_same_colours_come_first(catalogue):
+    asked = {"pictures": [shuffled(read_image(jpeg(drawn(109))))], "k": 5, "motif": 0}
+    first, second, *_ = catalogue.search_one(QUERY, **asked)
+    assert first.key == "09"
+    assert first.same > HELD > second.same == 0
+    assert catalogue.search_one(QUERY, **asked | {"motif": 1})[0].key == "00"  # no design lies on another
+    assert found(catalogue, 9, motif=0)[0] == "00"  # the light of a phone photo is not the picture's
+
+
+def test_kin_are_not_verified(catalogue):
     assert found(catalogue, 9, kin=True) == [hit.key for hit in catalogue.search_one(QUERY, k=5, kin=True)]
     assert found(catalogue, 9, colour=0)[0] == "09"
 
 
 def test_of_several_pictures_of_a_piece_one_is_enough(catalogue):
-    sights = [sight(read_image(jpeg(drawn(77)))), sight(phone_photo(drawn(105)))]
-    assert catalogue.search_one(QUERY, k=1, sights=sights)[0].key == "05"
+    pictures = [read_image(jpeg(drawn(77))), phone_photo(drawn(105))]
+    assert catalogue.search_one(QUERY, k=1, pictures=pictures)[0].key == "05"

@@ -390,14 +390,15 @@ def _show_hits(found: Collection, hits: Sequence[Hit], slant: float) -> None:
         surer = found.nearness.beyond((1 - slant) * hit.motif + slant * hit.colour, slant)
         words = "strong" if surer >= 0.5 else "fair" if surer >= 0.1 else "weak"
         thought = predicted.get(hit.key)
-        told = "the very same design" if hit.same else f"{words} match"
+        told = f"the very same {'design' if slant < 1 else 'colours'}" if hit.same else f"{words} match"
         lines = [f"design {max(0, hit.motif):.0%} · colours {max(0, hit.colour):.0%}", told]
         lines += [f"perhaps {thought[0].replace('_', ' ')}, {thought[1]:.0%}"] if thought and not hit.cluster else []
         card = parts.card_of(found, found.pieces[hit.key], *lines)
         cards.append(replace(card, picture=parts.boxed(card.picture, hit.box)))
     parts.gallery(cards, "hits", lambda card: _actions(card))
     st.caption(
-        "The very same design: laid over your picture, edges meet edges. "
+        "The very same design: laid over your picture, edges meet edges. The very same colours: this piece has nearly "
+        "all shades of your picture. "
         "Match: strong where half of this catalogue's pieces are less like the piece that is nearest to them; "
         "weak where nine of ten are more like it."
     )
