@@ -120,7 +120,9 @@ AT_FIRST = {
     **dict.fromkeys(
         ("interpolation", "augment"), f"{EARLIER}; `runs/textiles` was 36 epochs of it at a temperature of 0.15."
     ),
-    "cluster_head": "Measured with the head of before: the five nearest pieces voted, where now all claim together.",
+    "cluster_head": "Measured with the head of before: the five nearest pieces voted, where now all claim together; "
+    "`runs/textiles` was what is `runs/first` now.",
+    "verifying": "Measured with what is `runs/first` now as `runs/textiles`.",
     "sources": "Where both halves ask, colour counted as much as motif here.",
 }
 # The question in plain words; part of cluster_head.json; the figure; our row.
@@ -243,7 +245,7 @@ def with_labels(results: dict) -> str:
     lines = [f"| | {' | '.join(ours[0]['figures'])} |", f"|---|{'---:|' * len(ours[0]['figures'])}"]
     lines += [f"| {row['name']} | {' | '.join(map(_cell, row['figures'].values()))} |" for row in ours]
     command = (
-        f"saree-vae train --from runs/textiles --set objective.labels=true --set train.epochs={epochs} "
+        f"saree-vae train --from runs/first --set objective.labels=true --set train.epochs={epochs} "
         "--data textiles/manifest.csv --out runs/labels"
     )
     return f"## Search, with training labels used\n\n    {command}\n\n{_at_first('labels')}" + "\n".join(lines)

@@ -23,7 +23,7 @@ from functools import cache, cached_property, lru_cache, partial
 import numpy as np
 import torch
 
-from . import baselines, config, data, likelihood, metrics, regions, verification, views
+from . import baselines, config, data, likelihood, metrics, regions, retouch, verification, views
 from .checkpoint import Run
 from .data import DataSet, Item
 from .encoding import encode, encode_items, redraw, shrunk, to_tensor
@@ -283,23 +283,30 @@ def _exchange(bench: _Bench) -> dict:
         return {"skipped": "Exchanging colours needs two test pictures."}
     order = np.random.default_rng(bench.seed).permutation(len(images))
     motif_of, colour_of = order[:PAIRS], np.roll(order, -1)[:PAIRS]  # a cycle: nobody is paired with itself
+    own, donors = images[motif_of], images[colour_of]
     chroma = metrics.mean_chroma(images)
-    exchanged = redraw(bench.run, images[motif_of], colour_of=images[colour_of])
-    plain = redraw(bench.run, images[motif_of])
-    drawn, redrawn = metrics.mean_chroma(exchanged), metrics.mean_chroma(plain)
-    own, donor = chroma[motif_of], chroma[colour_of]
-    apart = np.linalg.norm(own - donor, axis=1)
+    apart = np.linalg.norm(chroma[motif_of] - chroma[colour_of], axis=1)
     if apart.mean() < 1e-3:
         return {"skipped": "The test pictures all have the same mean colour, so an exchange would not show."}
-    gaps = {
-        "exchanged, to the picture that gave the colour": drawn - donor,
-        "exchanged, to the picture that gave the motif": drawn - own,
-        "not exchanged, to the picture itself (as good as it gets)": redrawn - own,
+    exchanged, plain = redraw(bench.run, own, colour_of=donors), redraw(bench.run, own)
+    kept = np.stack([retouch.recoloured(*three) for three in zip(own, plain, exchanged, strict=True)])
+    palettes = [retouch.palette_change(one, donor) for one, donor in zip(own, donors, strict=True)]
+    painted = np.stack([retouch.repainted(one, change) for one, change in zip(own, palettes, strict=True)])
+    to_donor = "to the picture that gave the colour"
+    looked_at = {
+        f"exchanged, {to_donor}": (exchanged, colour_of),
+        "exchanged, to the picture that gave the motif": (exchanged, motif_of),
+        "not exchanged, to the picture itself (as good as it gets)": (plain, motif_of),
+        f"exchanged, every thread kept, {to_donor}": (kept, colour_of),
+        f"the other's palette laid on the photograph, without a model, {to_donor}": (painted, colour_of),
+        f"the photograph itself, {to_donor}": (own, colour_of),
     }
-    figures = {name: _figure(np.linalg.norm(gap, axis=1), over=apart, seed=bench.seed) for name, gap in gaps.items()}
-    rows = [_row("", name, {"distance": figure}, ours=True) for name, figure in figures.items()]
-    for row, pictures in ((rows[0], exchanged), (rows[2], plain)):
-        row["figures"]["class of the motif"] = bench.class_found(motif_of, pictures)
+    rows = []
+    for name, (pictures, other) in looked_at.items():
+        gap = np.linalg.norm(metrics.mean_chroma(pictures) - chroma[other], axis=1)
+        figures = {"distance": _figure(gap, over=apart, seed=bench.seed)}
+        figures["class of the motif"] = bench.class_found(motif_of, pictures)
+        rows.append(_row("", name, figures, ours=pictures is not painted))
     return {
         "about": "One test picture is decoded with the colour half of another. Distances between "
         f"mean chroma (Lab a, b), divided by the distance between the two pictures ({apart.mean():.1f} on average).",
@@ -307,7 +314,8 @@ def _exchange(bench: _Bench) -> dict:
         "rows": rows,
         "notes": [
             "0 would be the colour of that picture exactly; 1 is as far as the two pictures lie apart. Class of the "
-            "motif: how often the drawn picture, encoded again, finds by motif the cluster of the motif's own picture."
+            "motif: how often the picture, encoded again, finds by motif the cluster of the motif's own picture. With "
+            "every thread kept, the photograph's colours change as those of its drawing do (`retouch.recoloured`)."
         ],
     }
 

@@ -93,7 +93,7 @@ def _provenance(run: Run, results: dict) -> Iterator[str]:
         yield f"* Trained on {len(run.seen):,} pictures"
     yield f"* Measured on {_escape(about['name'])}: {pictures} pictures; digest `{about['digest']}`"
     if run.config.objective.kin:
-        yield "* Motifs of training pictures that an earlier model held for most alike were drawn together (objective.kin)"
+        yield "* Motifs of training pictures that an earlier model found most alike were drawn together (objective.kin)"
     if run.config.objective.items:
         yield "* Photographs of the train split that share an item_id were drawn together in training (objective.items)"
     if about["seen"]:

@@ -388,11 +388,14 @@ def test_exchange_tells_which_half_the_decoder_takes_colours_from(monkeypatch, t
 
     known = known_run(tmp_path, 3, 3, reconstruct=reconstruct)
     results = evaluate.evaluate(known, flat_set(tmp_path), ("exchange",))
-    donor, own, itself = results["tasks"]["exchange"]["rows"]
+    donor, own, itself, kept, painted, photograph = results["tasks"]["exchange"]["rows"]
     assert donor["figures"]["distance"]["value"] == pytest.approx(to_donor, abs=0.01)
     assert own["figures"]["distance"]["value"] == pytest.approx(to_own, abs=0.01)
     assert itself["figures"]["distance"]["value"] == pytest.approx(0, abs=0.01)
     assert donor["figures"]["distance"]["n"] == 12
+    assert kept["figures"]["distance"]["value"] == pytest.approx(to_donor, abs=0.05)
+    assert painted["figures"]["distance"]["value"] == pytest.approx(0, abs=0.05) and not painted["ours"]
+    assert photograph["figures"]["distance"]["value"] == pytest.approx(1, abs=1e-6)
 
 
 def known_likelihood(monkeypatch, tmp_path, *, samples=7, **changes):
