@@ -29,8 +29,8 @@ Peers, ablations, regions and speed are in [benchmarks/RESULTS.md](benchmarks/RE
 [benchmarks/results](benchmarks/results), and what was tried in [benchmarks/LOG.md](benchmarks/LOG.md).
 
     saree-vae train --from loom --data textiles/manifest.csv --out runs/first
-    saree-vae train --from runs/first --set objective.kin=true --set train.epochs={epochs} \\
-        --data textiles/manifest.csv --out runs/textiles
+    saree-vae train --from runs/first --set objective.kin=true --set train.epochs={epochs} \
+--data textiles/manifest.csv --out runs/textiles
     saree-vae evaluate runs/textiles --data textiles/manifest.csv --json benchmarks/results/textiles.json
     saree-vae train --from loom --config pretrained --data textiles/manifest.csv --out runs/pretrained
     saree-vae evaluate runs/pretrained --data textiles/manifest.csv --json benchmarks/results/pretrained.json
