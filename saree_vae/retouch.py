@@ -56,14 +56,19 @@ def recoloured(picture: np.ndarray, before: np.ndarray, after: np.ndarray) -> np
 
     In every window the change is fitted as an affine function of the colour before: a guided filter (He et al. 2013) on
     the small drawings, whose coefficients are applied to the large picture (He and Sun 2015). So a white thread in red
-    cloth is a white thread in blue cloth when red becomes blue, though no drawing shows it.
+    cloth is a white thread in blue cloth when red becomes blue, though no drawing shows it. A drawing is off the
+    photograph's hues on average, too; what that would leave of the old ones goes where colours change.
 
     Args:
         picture: (H, W, 3) uint8, the square that the drawings are of.
         before, after: (S, S, 3) uint8, what the decoder draws of it, and of the changed latent.
     """
-    guide = to_oklab(before)
-    return _carried(picture, guide, to_oklab(after) - guide, (RIDGE,) * 3)
+    guide, goal = to_oklab(before), to_oklab(after)
+    lab, moved = _carried(picture, guide, goal - guide, (RIDGE,) * 3)
+    missing = goal.mean((0, 1)) - (lab + moved).mean((0, 1))
+    missing[0] = 0  # lightness carries the design
+    how_far = np.linalg.norm(moved, axis=2, keepdims=True)
+    return from_oklab(lab + moved + missing * how_far / (how_far.mean() + np.linalg.norm(missing) + FAINT))
 
 
 def palette_change(picture: np.ndarray, other: np.ndarray) -> np.ndarray:
@@ -93,7 +98,8 @@ def repainted(picture: np.ndarray, change: np.ndarray) -> np.ndarray:
     if not change.any():
         return picture
     guide = cv2.resize(picture, change.shape[1::-1], interpolation=cv2.INTER_AREA)
-    return _carried(picture, to_oklab(guide), change, PALETTE_RIDGES)
+    lab, moved = _carried(picture, to_oklab(guide), change, PALETTE_RIDGES)
+    return from_oklab(lab + moved)
 
 
 def fused(pictures: np.ndarray, weights: np.ndarray, shift: np.ndarray | None = None) -> np.ndarray:
@@ -148,12 +154,14 @@ def _shares(energies: Sequence[np.ndarray], weights: np.ndarray) -> np.ndarray:
     return chances / chances.sum(0)
 
 
-def _carried(picture: np.ndarray, guide: np.ndarray, change: np.ndarray, ridges: Sequence[float]) -> np.ndarray:
-    """The photograph changed as its guide (S, S, 3) is by `change` (S, S, 3), both in OKLab."""
+def _carried(
+    picture: np.ndarray, guide: np.ndarray, change: np.ndarray, ridges: Sequence[float]
+) -> tuple[np.ndarray, np.ndarray]:
+    """The photograph, and how it changes where its guide (S, S, 3) does by `change` (S, S, 3), all in OKLab."""
     slope, offset = _local_fit(guide, change, ridges)
     lab, size = to_oklab(picture), picture.shape[1::-1]
     moved = sum(_large(slope[..., channel], size) * lab[..., channel, None] for channel in range(3))
-    return from_oklab(lab + moved + _large(offset, size))
+    return lab, moved + _large(offset, size)
 
 
 def _local_fit(guide: np.ndarray, target: np.ndarray, ridges: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:

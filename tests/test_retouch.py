@@ -49,6 +49,15 @@ def test_a_photograph_takes_the_colours_that_its_drawing_takes_and_keeps_every_t
     assert made[white].mean() > 235 > 150 > made[~white].mean()  # threads that no drawing shows stay white
 
 
+def test_what_a_drawing_misses_of_the_old_colours_does_not_stay_in_the_new_ones():
+    red, blue = picture("dots", RED), picture("dots", BLUE)
+    paler = (0.6 * soft(red) + 0.4 * 110).astype(np.uint8)
+    made = retouch.recoloured(red, paler, soft(blue))
+    hues = [retouch.to_oklab(one)[..., 1:].mean((0, 1)) for one in (made, blue, red)]
+    assert np.linalg.norm(hues[0] - hues[1]) < 0.15 * np.linalg.norm(hues[2] - hues[1])
+    assert made[(red == 255).all(2)].min() > 225  # white threads stay white
+
+
 def test_a_picture_takes_the_very_colours_of_another_and_as_much_of_each(cloths):
     other = picture("checks", BLUE)
     changed = retouch.to_oklab(cloths[0]) + retouch.palette_change(cloths[0], other)
