@@ -198,6 +198,7 @@ class Check:
     lonely: tuple[str, ...]  # clusters with a single picture
     variants: int  # of the pictures
     astray: dict[str, str]  # variants that no other command takes: key -> why
+    beside: tuple[str, ...]  # pictures beside folders, which therefore are taken for no classes
 
     def to_dict(self) -> dict:
         """Everything, ready for JSON."""
@@ -215,6 +216,8 @@ def check(where: str | Path, *, progress: Progress | None = None) -> Check:
         SareeError: there is no such data set, or its manifest is malformed.
     """
     _, items, bad = _listed(Path(where))
+    by_folder = Path(where).is_dir() and not Path(where, "manifest.csv").is_file()
+    beside = _beside([item.key for item in items]) if by_folder else ()
     given = any(item.split for item in items)
     items, looks, unreadable = _looked_at(items, False, progress)
     near = _near_groups(looks)
@@ -238,7 +241,14 @@ def check(where: str | Path, *, progress: Progress | None = None) -> Check:
         lonely=tuple(sorted(name for name, count in clusters.items() if name and count == 1)),
         variants=sum(item.made_from is not None for item in items),
         astray=_astray(items),
+        beside=beside,
     )
+
+
+def _beside(keys: Sequence[str]) -> tuple[str, ...]:
+    """Pictures in no folder where others are in one."""
+    alone = tuple(key for key, folders in zip(keys, _folders(keys), strict=True) if not folders)
+    return alone if len(alone) < len(keys) else ()
 
 
 def _astray(items: Iterable[Item]) -> dict[str, str]:
@@ -320,6 +330,7 @@ def _findings(found: Check) -> list[str]:
         "groups of near-duplicates (re-saved or resized; never parted by a seeded split)": [
             _some(group) for group in found.near_duplicates
         ],
+        "pictures beside folders; move them into one, or away, for the folders to be classes": list(found.beside),
         f"tiny, under {TINY} pixels wide or high": [f"{key}: {w} x {h}" for key, (w, h) in found.tiny.items()],
         "classes with a single picture, which no search can find": list(found.lonely),
     }
@@ -388,16 +399,25 @@ def _sorted_by_folder(root: Path, keys: Sequence[str]) -> list[Item]:
 
     Folders say something only if they sort every picture; a stray one beside them says that they do not.
     """
-    splits = [SPLIT_FOLDERS.get(key.lower().split("/")[0], "") for key in keys]
-    parted = all(splits)
-    if len(set(splits)) == 1 or not parted:  # what all are called tells nothing of one
+    splits = _split_folders(keys)
+    if len(set(splits)) == 1 or not all(splits):  # what all are called tells nothing of one
         splits = [""] * len(keys)
-    folders = [key.split("/")[parted:-1] for key in keys]
+    folders = _folders(keys)
     classes = all(folders)
     return [
         Item(key, root / key, cluster=folder[0] if classes else None, split=split)
         for key, folder, split in zip(keys, folders, splits, strict=True)
     ]
+
+
+def _split_folders(keys: Sequence[str]) -> list[str]:
+    return [SPLIT_FOLDERS.get(key.lower().split("/")[0], "") for key in keys]
+
+
+def _folders(keys: Sequence[str]) -> list[list[str]]:
+    """In which each picture lies, below train, val and test if all lie in these."""
+    parted = all(_split_folders(keys))
+    return [key.split("/")[parted:-1] for key in keys]
 
 
 def _from_manifest(manifest: Path) -> tuple[Path, list[Item], list[Bad]]:

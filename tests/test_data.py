@@ -545,6 +545,21 @@ def test_check_tells_people_the_worst_first(untidy):
     assert "  batik: same.png; ikat: 0.png" in lines
 
 
+def test_check_names_the_picture_whose_place_takes_all_others_their_classes(tmp_path):
+    for number, craft in enumerate(("ikat", "batik")):
+        save(tmp_path / "train" / craft / "a.png", number)
+        save(tmp_path / "test" / craft / "b.png", 2 + number)
+    assert not check(tmp_path).beside and check(tmp_path).clusters == {"batik": 2, "ikat": 2}
+    (tmp_path / "test" / "stray.jpg").write_bytes(b"no picture")
+    found = check(tmp_path)
+    assert found.beside == ("test/stray.jpg",) and found.clusters == {"": 4}
+    assert any("beside folders" in line for line in found.lines())
+    (tmp_path / "test" / "stray.jpg").rename(tmp_path / "stray.jpg")
+    assert check(tmp_path).beside == ("stray.jpg",)
+    manifest(tmp_path, "path,cluster\ntrain/ikat/a.png,ikat\nstray.jpg,\n")
+    assert not check(tmp_path).beside
+
+
 def test_check_is_ready_for_json(untidy):
     found = json.loads(json.dumps(check(untidy).to_dict()))
     assert found["unreadable"][0] == {"key": "gone.jpg", "reason": "no such file (row 12)"}
