@@ -25,7 +25,7 @@ from .images import ImageError, read_image
 from .index import LatentIndex, read_stamp
 from .kin import NEAREST, kinship
 from .latents import WEIGHTS, pairing, unit, weighted
-from .verification import FIRST, verified, ways
+from .verification import FIRST, Same, verified, ways
 from .where import ITEM_COLUMNS, Where, parse
 
 log = logging.getLogger(__name__)
@@ -792,18 +792,18 @@ def _verified(
     look, compare = ways(shares[0])
     asked = [look(picture) for picture in pictures]
 
-    def same(thumbnail: bytes) -> float:
+    def same(thumbnail: bytes) -> Same:
         stored = _looked_at(look, thumbnail)
-        return 0.0 if stored is None else max(compare(one, stored) for one in asked)
+        return Same() if stored is None else max(compare(one, stored) for one in asked)
 
     first, rest = hits[: len(thumbnails)], hits[len(thumbnails) :]
     with ThreadPoolExecutor(_THREADS) as pool:
-        first = [replace(hit, same=found) for hit, found in zip(first, pool.map(same, thumbnails), strict=True)]
-    first.sort(key=lambda hit: (-verified(hit.score, hit.same, shares[1] * hit.colour), hit.key))
-    return first + rest
+        told = [(replace(hit, same=how.share), how) for hit, how in zip(first, pool.map(same, thumbnails), strict=True)]
+    told.sort(key=lambda pair: (-verified(pair[0].score, pair[1], shares[1]), pair[0].key))
+    return [hit for hit, _ in told] + rest
 
 
-@lru_cache(maxsize=500)  # 110 MB: who searches often comes by the same pieces
+@lru_cache(maxsize=500)  # 125 MB: who searches often comes by the same pieces
 def _looked_at(look: Callable, thumbnail: bytes) -> tuple | None:
     try:
         return look(read_image(thumbnail))

@@ -212,10 +212,7 @@ def _views(bench: _Bench) -> dict:
         scores = {f"{name}, {REGIONS}": part for name, part in found.items()}
         meant = VIEW_KEEPS[view]
         if meant in found:
-            colours = found.get(OURS[2], np.zeros_like(found[meant]))
-            scores[f"{meant}, {VERIFIED}"] = bench.verified(
-                meant, found[meant], colours, bench.likeness(meant, pictures)
-            )
+            scores[f"{meant}, {VERIFIED}"] = bench.verified(meant, found[meant], bench.likeness(meant, pictures))
         for name, part in scores.items():
             recall = metrics.retrieval_by_scores(part, targets[some], range(len(items)), ks=KS).recall
             own = [wanted[i] for i in some]
@@ -596,29 +593,21 @@ class _Bench:
         """The same, verified; a picture never finds itself."""
         own = np.array(asking)[:, None] == np.array(stored)[None]
         scores = {name: np.where(own, NEVER, part) for name, part in self.by_regions(asking, stored).items()}
-        colours = scores.get(OURS[2], np.zeros_like(scores[OURS[1]]))
         verified = {}
         for name, part in scores.items():
             same = self._likenesses[name == OURS[2]]
-            verified[name] = self.verified(name, part, colours, lambda q, n, same=same: same(asking[q], stored[n]))
+            verified[name] = self.verified(name, part, lambda q, n, same=same: same(asking[q], stored[n]))
         return verified
 
-    def verified(
-        self, name: str, scores: np.ndarray, colours: np.ndarray, same: Callable[[int, int], float]
-    ) -> np.ndarray:
-        """Scores (Q, N) by one of OURS, ordered as a catalogue orders hits: by same(q, n) of the first of each.
-
-        Args:
-            colours: (Q, N), cosines of colours; they count where the name has colour in it.
-        """
-        share = {OURS[0]: WEIGHTS["colour"] / sum(WEIGHTS.values()), OURS[1]: 0.0, OURS[2]: 1.0}
-        colours = colours * share[name]
+    def verified(self, name: str, scores: np.ndarray, same: Callable[[int, int], verification.Same]) -> np.ndarray:
+        """Scores (Q, N) by one of OURS, ordered as a catalogue orders hits: by same(q, n) of the first of each."""
+        colour = 0.0 if name == OURS[1] else 1.0
 
         def told(query: int) -> np.ndarray:
             row = scores[query].copy()
             first = np.argsort(-row, kind="stable")[: verification.FIRST]
             for place in first[row[first] > NEVER]:
-                row[place] = verification.verified(row[place], same(query, place), colours[query, place])
+                row[place] = verification.verified(row[place], same(query, place), colour)
             return row
 
         rows = []
@@ -628,7 +617,7 @@ class _Bench:
                 self.progress("verifying", len(rows), len(scores))
         return np.stack(rows)
 
-    def likeness(self, name: str, pictures: Sequence[np.ndarray]) -> Callable[[int, int], float]:
+    def likeness(self, name: str, pictures: Sequence[np.ndarray]) -> Callable[[int, int], verification.Same]:
         """By which hits of one of OURS are verified: of one of these pictures and one of `everything`, by numbers."""
         look, compare = verification.ways(name != OURS[2])
         asked = [look(picture) for picture in pictures]
@@ -639,7 +628,7 @@ class _Bench:
         """Of a picture of `everything`, as a catalogue keeps it: from its thumbnail."""
         items, _ = self.everything
 
-        @lru_cache(maxsize=10_000)  # designs and colours of 5,000 pictures, 1.1 GB and less than as much again
+        @lru_cache(maxsize=10_000)  # designs and colours of 5,000 pictures, 1.3 GB and less than as much again
         def of(look: Callable, place: int) -> tuple:
             picture = read_image(items[place].path, min_side=2 * self.run.read_size)
             return look(read_image(thumbnail(picture)))
@@ -647,11 +636,11 @@ class _Bench:
         return of
 
     @cached_property
-    def _likenesses(self) -> list[Callable[[int, int], float]]:
+    def _likenesses(self) -> list[Callable[[int, int], verification.Same]]:
         """Of two pictures of `everything`, the first as a query is read: by their designs, and by their colours."""
         items, _ = self.everything
 
-        def by(motif: bool) -> Callable[[int, int], float]:
+        def by(motif: bool) -> Callable[[int, int], verification.Same]:
             look, compare = verification.ways(motif)
 
             @lru_cache(maxsize=1000)
@@ -659,7 +648,7 @@ class _Bench:
                 return look(read_image(items[place].path, min_side=verification.SIDE))
 
             @cache  # two numbers and what they have in common: the same pairs are asked for by several tasks
-            def same(query: int, place: int) -> float:
+            def same(query: int, place: int) -> verification.Same:
                 return compare(asking(query), self.look(look, place))
 
             return same

@@ -4,12 +4,14 @@ Embeddings find what looks alike; which of twenty cloths that look alike it *is*
 of a search are verified (Philbin et al. 2007). Where the design counts, one picture is laid over the other: keypoints
 of both (SIFT, Lowe 2004) are matched, a homography is found that brings most of them together (MAGSAC++, Barath et al.
 2020), and through it the edges of the one are correlated with those of the other. Colours do not matter, nor whether
-light and dark are exchanged. Where colours alone count, those of the one must be found in the other, shade by shade
-(histogram intersection, Swain and Ballard 1991); where they lie does not matter.
+light and dark are exchanged; but where colours count as well as the design, of several pictures of one design that
+comes first whose hues change where those of the query do. Where colours alone count, those of the one must be found in
+the other, shade by shade (histogram intersection, Swain and Ballard 1991); where they lie does not matter.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -18,12 +20,14 @@ import numpy as np
 
 FIRST = 20  # hits that are verified: on val the right picture is among them for all phone photos and shuffled palettes
 SAME = 0.5  # overlaps from here on tell one design; below, on val, outlines of mannequins met as well
-BY_COLOUR = 1.3  # times what colours add to a score is added to an overlap: colourways of a design differ by it alone
 SIDE = 256  # pixels of the longer side at which pictures are looked at
 KEYPOINTS = 1200  # a picture at most; of val's phone photos 0.964 find themselves, with 800 there are 0.954
 CONTRAST = 0.02  # SIFT's threshold, half of OpenCV's: folds and shade leave little contrast
 RATIO = 0.9  # Lowe's; generous, since motifs repeat, and the homography decides
 WITHIN = 4.0  # pixels by which matched keypoints may miss each other
+HUES = (0.75, 3.0)  # pixels of half a picture: finer changes of hue are noise, coarser ones are the lamp's
+FAINT = 1.0  # variance of hues, in units of Lab squared, that says nothing: grey cloth has no more
+HALF = np.float64([[0.5, 0, -0.25], [0, 0.5, -0.25], [0, 0, 1]])  # places in a picture to places in half of it
 FEWEST = 8  # keypoints that agree: four lie on one homography by chance
 NARROWEST = 16  # pixels of the shorter side: narrower pictures have no keypoints worth the name
 SHADE = 3  # units of Lab that one shade spans: with 5 or 8, val's shuffled palettes find themselves less often
@@ -40,44 +44,60 @@ def small(picture: np.ndarray) -> np.ndarray:
 
 
 class Sight(NamedTuple):
-    """What of a picture is compared: P keypoints (P, 2) in pixels, descriptors (P, 128) and edges (h, w), uint8."""
+    """What of a picture is compared, all but the places uint8.
+
+    places, descriptors: of P keypoints, (P, 2) in pixels and (P, 128).
+    edges: (h, w); hues: a and b of Lab in half of the picture, (h / 2, w / 2, 2).
+    """
 
     places: np.ndarray
     descriptors: np.ndarray
     edges: np.ndarray
+    hues: np.ndarray
+
+
+class Same(NamedTuple):
+    """How far a stored picture is the very same.
+
+    share: how much of the query is in it, in [0, 1]; 0 where it is another design, or by colours has other colours.
+    hues: how its hues change where the query's do, times the share of the query that lies in it, in [-1, 1].
+    """
+
+    share: float = 0.0
+    hues: float = 0.0
 
 
 def sight(picture: np.ndarray) -> Sight:
-    """Keypoints and edges of a picture (H, W, 3) uint8, about 20 ms and 220 KB."""
-    grey = cv2.cvtColor(small(picture), cv2.COLOR_RGB2GRAY)
+    """Keypoints, edges and hues of a picture (H, W, 3) uint8, about 20 ms and 250 KB."""
+    picture = small(picture)
+    grey, lab = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), cv2.cvtColor(picture, cv2.COLOR_RGB2LAB)
+    half = [max(1, side // 2) for side in grey.shape[::-1]]
+    seen = {"edges": _edges(grey), "hues": cv2.resize(lab, half, interpolation=cv2.INTER_AREA)[..., 1:]}
     if min(grey.shape) < NARROWEST:
-        return Sight(np.zeros((0, 2), np.float32), np.zeros((0, 128), np.uint8), _edges(grey))
+        return Sight(np.zeros((0, 2), np.float32), np.zeros((0, 128), np.uint8), **seen)
     grey = cv2.createCLAHE(2.0, (4, 4)).apply(grey)
     keypoints, found = cv2.SIFT_create(nfeatures=KEYPOINTS, contrastThreshold=CONTRAST).detectAndCompute(grey, None)
     found = np.zeros((0, 128), np.float32) if found is None else found
     # Square roots compare better (RootSIFT, Arandjelovic and Zisserman 2012); the largest is about 0.5.
     roots = np.sqrt(found / np.maximum(found.sum(1, keepdims=True), 1e-7))
     places = np.float32([keypoint.pt for keypoint in keypoints]).reshape(-1, 2)
-    return Sight(places, (roots * 511).clip(0, 255).astype(np.uint8), _edges(grey))
+    return Sight(places, (roots * 511).clip(0, 255).astype(np.uint8), **seen)
 
 
-def overlap(query: Sight, stored: Sight) -> float:
-    """How much of the query lies, edge on edge, in a stored picture, in [0, 1]; 0 below SAME, where it means nothing.
+def overlap(query: Sight, stored: Sight) -> Same:
+    """How much of the query lies, edge on edge, in a stored picture; nothing below SAME, where it means nothing.
 
-    The correlation of edges where both pictures are, times the share of the query that is there.
+    The correlation of edges where both pictures are, times the share of the query that is there; and so of hues.
     """
     homography = _homography(query, stored)
     if homography is None:
-        return 0.0
+        return Same()
     to, flags = query.edges.shape[::-1], cv2.WARP_INVERSE_MAP
     there = cv2.warpPerspective(np.ones_like(stored.edges), homography, to, flags=flags | cv2.INTER_NEAREST) > 0
     laid = cv2.warpPerspective(stored.edges, homography, to, flags=flags | cv2.INTER_LINEAR)
-    if there.mean() < SAME:
-        return 0.0
-    one, other = (edges[there] - edges[there].mean(dtype=np.float32) for edges in (query.edges, laid))
-    together = float(one @ other / np.sqrt(max(float((one @ one) * (other @ other)), 1e-12)))
-    share = together * float(there.mean())
-    return share if share >= SAME else 0.0
+    lies = float(there.mean())
+    share = lies * _correlation(query.edges[there, None], laid[there, None]) if lies >= SAME else 0.0
+    return Same(share, lies * _hues(query, stored, homography)) if share >= SAME else Same()
 
 
 class Palette(NamedTuple):
@@ -98,26 +118,47 @@ def palette(picture: np.ndarray) -> Palette:
     return Palette(shades, counts / counts.sum())
 
 
-def contained(query: Palette, stored: Palette) -> float:
-    """How much of the query's colours a stored picture has, shade by shade, in [0, 1]; 0 below HELD."""
+def contained(query: Palette, stored: Palette) -> Same:
+    """How much of the query's colours a stored picture has, shade by shade; nothing below HELD."""
     places = np.searchsorted(stored.shades, query.shades).clip(max=len(stored.shades) - 1)
     there = np.where(stored.shades[places] == query.shades, stored.shares[places], 0) / PART
     share = float(np.minimum(query.shares, there).sum())
-    return share if share >= HELD else 0.0
+    return Same(share) if share >= HELD else Same()
 
 
-def ways(motif: float) -> tuple[Callable, Callable]:
+def ways(motif: float) -> tuple[Callable[[np.ndarray], tuple], Callable[[tuple, tuple], Same]]:
     """What of a picture is looked at, and how two looks compare: the design where it counts, else the colours."""
     return (sight, overlap) if motif else (palette, contained)
 
 
-def verified(score: float, same: float, colour: float) -> float:
-    """What orders hits: those that are the very same first, by how much is, and by their colours.
+def verified(score: float, same: Same, colour: float) -> float:
+    """What orders hits: those that are the very same first, by how much is, and by their hues where colours count.
 
     Args:
-        score: the weighted mean of two cosines, in [-1, 1]; colour: what the colours' gave to it, the weight included.
+        score: the weighted mean of two cosines, in [-1, 1]; colour: the weight of colours in it.
     """
-    return 3 + same + BY_COLOUR * colour if same else score
+    return 3 + same.share + (same.hues if colour else 0) if same.share else score
+
+
+def _hues(query: Sight, stored: Sight, homography: np.ndarray) -> float:
+    """Correlation of how hues change from place to place, where both pictures are, in [-1, 1]."""
+    way, to = HALF @ homography @ np.linalg.inv(HALF), query.hues.shape[1::-1]
+    laid = cv2.warpPerspective(stored.hues, way, to, flags=cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REPLICATE)
+    there = cv2.warpPerspective(np.ones(stored.hues.shape[:2], np.uint8), way, to, flags=cv2.WARP_INVERSE_MAP) > 0
+    one, other = (_detail(hues)[there] for hues in (query.hues, laid))
+    return _correlation(one, other, FAINT) if there.any() else 0.0
+
+
+def _detail(hues: np.ndarray) -> np.ndarray:
+    fine, coarse = (cv2.GaussianBlur(hues.astype(np.float32), (0, 0), size) for size in HUES)
+    return fine - coarse
+
+
+def _correlation(one: np.ndarray, other: np.ndarray, faint: float = 0.0) -> float:
+    """Of two pictures' places (N, C), all channels together, in [-1, 1]; a variance of `faint` says nothing."""
+    one, other = (part - part.mean(0, dtype=np.float32) for part in (one, other))
+    spread = [float((part * part).sum()) + faint * len(part) for part in (one, other)]
+    return float((one * other).sum()) / max(math.sqrt(spread[0] * spread[1]), 1e-6)
 
 
 def _homography(query: Sight, stored: Sight) -> np.ndarray | None:

@@ -109,7 +109,7 @@ def use_encoder(monkeypatch, mean_of):
     monkeypatch.setattr(
         evaluate._Bench, "regions_of_views", lambda bench, view, some: (bench.regions.of(some), [None] * len(some))
     )
-    nothing_is_the_same = (lambda picture: (), lambda query, stored: 0.0)
+    nothing_is_the_same = (lambda picture: (), lambda query, stored: verification.Same())
     monkeypatch.setattr(evaluate.verification, "ways", lambda motif: nothing_is_the_same)
 
 
@@ -332,11 +332,11 @@ def test_the_first_by_regions_are_verified_and_no_picture_against_itself(monkeyp
 
     by_colours: list[tuple[int, int]] = []
 
-    def same(query: int, place: int) -> float:
+    def same(query: int, place: int) -> verification.Same:
         looked_at.append((query, place))
-        return 0.9 if place == wanted else 0.0
+        return verification.Same(0.9 if place == wanted else 0.0)
 
-    def same_colours(query: int, place: int) -> float:
+    def same_colours(query: int, place: int) -> verification.Same:
         by_colours.append((query, place))
         return same(query, place)
 

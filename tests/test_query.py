@@ -125,7 +125,7 @@ def test_a_long_part_is_looked_at_through_several_squares_and_nothing_else(opene
     alone = query.of_pictures(run, [_png(paint("dots", "#1f4e79", side=100))])
     np.testing.assert_allclose(part.embeddings, alone.embeddings, atol=0.02)
     assert (
-        overlap(sight(part.pictures[0]), sight(alone.pictures[0])) > 0.9
+        overlap(sight(part.pictures[0]), sight(alone.pictures[0])).share > 0.9
     )  # hits are verified by the part, not by the picture
     strip = query.of_part(run, _png(cloth), (0, 0, 1, 0.125))  # 200 x 12 pixels
     assert len(strip.embeddings) == query.LONGEST == len(strip.boxes)

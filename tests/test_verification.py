@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from saree_vae import verification
 from saree_vae.catalogue import Catalogue, Entry
 from saree_vae.images import read_image, thumbnail
-from saree_vae.verification import FIRST, HELD, SAME, SIDE, contained, overlap, palette, sight, small, verified
+from saree_vae.verification import FIRST, HELD, SAME, SIDE, Same, contained, overlap, palette, sight, small, verified
 
 
 def drawn(seed: int, side: int = 256) -> np.ndarray:
@@ -41,31 +41,31 @@ ONE, OTHER = drawn(1), drawn(2)
 
 
 def test_a_picture_lies_on_itself_and_on_no_other():
-    assert overlap(sight(ONE), sight(ONE)) == pytest.approx(1, abs=0.02)
-    assert overlap(sight(ONE), sight(OTHER)) == 0
+    assert overlap(sight(ONE), sight(ONE)).share == pytest.approx(1, abs=0.02)
+    assert overlap(sight(ONE), sight(OTHER)) == Same()
 
 
 def test_a_phone_photo_lies_on_its_own_picture_and_on_no_other():
     photo = sight(phone_photo(ONE))
-    assert overlap(photo, sight(ONE)) > 0.7
-    assert overlap(photo, sight(OTHER)) == 0
+    assert overlap(photo, sight(ONE)).share > 0.7
+    assert overlap(photo, sight(OTHER)) == Same()
 
 
 @pytest.mark.parametrize("size", [(1600, 1600), (90, 90), (400, 800)])
 def test_of_whatever_size(size):
-    assert overlap(sight(phone_photo(ONE)), sight(cv2.resize(ONE, size))) > 0.6
+    assert overlap(sight(phone_photo(ONE)), sight(cv2.resize(ONE, size))).share > 0.6
 
 
 def test_colours_do_not_matter_nor_whether_light_and_dark_are_exchanged():
     for other in (255 - ONE, ONE[..., ::-1], cv2.applyColorMap(ONE[..., 1], cv2.COLORMAP_OCEAN)):
-        assert overlap(sight(other), sight(ONE)) > 0.7
-        assert overlap(sight(ONE), sight(np.ascontiguousarray(other))) > 0.7
+        assert overlap(sight(other), sight(ONE)).share > 0.7
+        assert overlap(sight(ONE), sight(np.ascontiguousarray(other))).share > 0.7
 
 
 def test_a_close_up_lies_in_its_whole_and_the_whole_not_in_a_close_up():
     part = ONE[40:140, 60:160]
-    assert overlap(sight(part), sight(ONE)) > 0.7
-    assert overlap(sight(ONE), sight(part)) == 0  # of the whole a seventh is there
+    assert overlap(sight(part), sight(ONE)).share > 0.7
+    assert overlap(sight(ONE), sight(part)) == Same()  # of the whole a seventh is there
 
 
 def test_edges_must_meet_edges_not_keypoints_alone(monkeypatch):
@@ -75,14 +75,14 @@ def test_edges_must_meet_edges_not_keypoints_alone(monkeypatch):
         picture[96:160, 96:160] = cv2.resize(ONE[:128, :128], (64, 64))
     one, other = map(sight, marked)
     assert verification._homography(one, other) is not None
-    assert overlap(one, other) == 0
+    assert overlap(one, other) == Same()
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 900), (4000, 3), (8, 8), (300, 300)])
 def test_where_there_is_nothing_to_see_nothing_is_the_same(shape):
     plain = sight(np.full((*shape, 3), 200, np.uint8))
     for other in (plain, sight(ONE)):
-        assert overlap(plain, other) == overlap(other, plain) == 0
+        assert overlap(plain, other) == overlap(other, plain) == Same()
 
 
 def shuffled(picture: np.ndarray) -> np.ndarray:
@@ -95,37 +95,39 @@ def shuffled(picture: np.ndarray) -> np.ndarray:
 
 def test_a_picture_has_its_own_colours_wherever_they_lie_and_no_other_has():
     own, other = palette(ONE), palette(OTHER)
-    assert contained(own, own) == pytest.approx(1)
-    assert contained(palette(shuffled(ONE)), own) > 0.85
-    assert contained(palette(shuffled(ONE)), other) == contained(own, other) == 0
-    assert contained(palette(np.ascontiguousarray(ONE.transpose(1, 0, 2))), own) > 0.95
+    assert contained(own, own).share == pytest.approx(1)
+    assert contained(palette(shuffled(ONE)), own).share > 0.85
+    assert contained(palette(shuffled(ONE)), other) == contained(own, other) == Same()
+    assert contained(palette(np.ascontiguousarray(ONE.transpose(1, 0, 2))), own).share > 0.95
 
 
 def test_colours_of_a_part_are_in_the_whole_and_the_wholes_not_in_a_part():
     one_side = ONE.copy()
     one_side[:, 128:] = OTHER[:, 128:]
-    assert contained(palette(ONE[:, :128]), palette(one_side)) == 0  # half of the picture is not the four fifths meant
-    assert contained(palette(ONE[:, :220]), palette(ONE)) > HELD
-    assert contained(palette(one_side), palette(ONE)) == 0
+    assert (
+        contained(palette(ONE[:, :128]), palette(one_side)) == Same()
+    )  # half of the picture is not the four fifths meant
+    assert contained(palette(ONE[:, :220]), palette(ONE)).share > HELD
+    assert contained(palette(one_side), palette(ONE)) == Same()
 
 
 def test_a_flat_colour_is_the_same_after_it_was_saved_small():
     """Where shades end, one of 255 decides; no picture may be lost for that."""
     flat = [np.full((64, 64, 3), value, np.uint8) for value in range(100, 130)]
-    same = [contained(palette(one), palette(other)) for one, other in zip(flat[1:], flat[:-1], strict=True)]
+    same = [contained(palette(one), palette(other)).share for one, other in zip(flat[1:], flat[:-1], strict=True)]
     assert min(same) > HELD
 
 
 def test_another_light_has_other_colours():
-    assert contained(palette(phone_photo(ONE)), palette(ONE)) == 0
-    assert contained(palette((ONE * 0.9).astype(np.uint8)), palette(ONE)) == 0
+    assert contained(palette(phone_photo(ONE)), palette(ONE)) == Same()
+    assert contained(palette((ONE * 0.9).astype(np.uint8)), palette(ONE)) == Same()
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 900), (4000, 3), (300, 300)])
 def test_one_colour_is_a_palette_too(shape):
     plain, other = (palette(np.full((*shape, 3), value, np.uint8)) for value in (200, 90))
-    assert contained(plain, plain) == pytest.approx(1)
-    assert contained(plain, other) == 0
+    assert contained(plain, plain).share == pytest.approx(1)
+    assert contained(plain, other) == Same()
 
 
 def test_what_is_small_already_stays_as_it_is():
@@ -133,15 +135,24 @@ def test_what_is_small_already_stays_as_it_is():
     assert small(cv2.resize(ONE, (1000, 400))).shape == (102, SIDE, 3)
 
 
-@given(st.floats(-1, 1), st.floats(-1, 1), st.floats(SAME, 1), st.floats(-1, 1), st.floats(-1, 1))
-def test_what_is_verified_comes_before_what_is_not(score, other, same, colour, share):
-    assert verified(score, same, colour * abs(share)) > verified(other, 0, colour) == other
+@given(st.floats(-1, 1), st.floats(-1, 1), st.floats(SAME, 1), st.floats(-1, 1), st.floats(0, 1))
+def test_what_is_verified_comes_before_what_is_not(score, other, share, hues, colour):
+    assert verified(score, Same(share, hues), colour) > verified(other, Same(), colour) == other
 
 
-def test_the_likelier_place_comes_first_and_of_one_drawing_the_colourway_asked_for():
-    assert verified(0.4, 0.9, 0.1) > verified(0.6, 0.7, 0.1)
-    assert verified(0.4, 0.9, 0.2) > verified(0.6, 0.93, 0.1)
-    assert verified(0.4, 0.9, 0.0) < verified(0.6, 0.93, 0.0)
+def test_the_likelier_place_comes_first_and_where_colours_count_the_colourway_asked_for():
+    assert verified(0.4, Same(0.9, 0.8), 0.3) > verified(0.6, Same(0.7, 0.8), 0.3)
+    assert verified(0.4, Same(0.9, 0.8), 0.3) > verified(0.6, Same(0.93, 0.2), 0.3)
+    assert verified(0.4, Same(0.9, 0.8), 0.0) < verified(0.6, Same(0.93, 0.2), 0.0)
+
+
+def test_hues_tell_a_picture_from_its_design_in_other_colours():
+    own = overlap(sight(phone_photo(ONE)), sight(ONE))
+    recoloured = overlap(sight(cv2.applyColorMap(ONE[..., 1], cv2.COLORMAP_OCEAN)), sight(ONE))
+    grey = overlap(sight(cv2.merge([cv2.cvtColor(ONE, cv2.COLOR_RGB2GRAY)] * 3)), sight(ONE))
+    assert own.hues > 0.7 > 0.3 > recoloured.hues
+    assert abs(grey.hues) < 0.1  # where there are none they say nothing
+    assert min(one.share for one in (own, recoloured, grey)) > 0.6
 
 
 # --- in a catalogue ---
