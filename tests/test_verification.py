@@ -12,6 +12,7 @@ from saree_vae import verification
 from saree_vae.catalogue import Catalogue, Entry
 from saree_vae.images import read_image, thumbnail
 from saree_vae.verification import FIRST, HELD, SAME, SIDE, Same, contained, overlap, palette, sight, small, verified
+from saree_vae.views import evaluation_view
 
 
 def drawn(seed: int, side: int = 256) -> np.ndarray:
@@ -76,6 +77,28 @@ def test_edges_must_meet_edges_not_keypoints_alone(monkeypatch):
     one, other = map(sight, marked)
     assert list(verification._ways_to_lie(one, other))
     assert overlap(one, other) == Same()
+
+
+def repeating(seed: int, across: int = 12, side: int = 256) -> np.ndarray:
+    """Four petals again and again, printed by hand: no two are quite alike."""
+    random, step = np.random.default_rng(seed), side / across
+    cloth = np.full((side, side, 3), (60, 30, 20), np.uint8)
+    for y, x in np.ndindex(across, across):
+        for turn in (45, 135, 225, 315):
+            way = np.array([np.cos(np.deg2rad(turn)), np.sin(np.deg2rad(turn))])
+            middle = (np.array([x, y]) + 0.5 + 0.3 * way + random.uniform(-0.02, 0.02, 2)) * step
+            at, size = (middle * 16).astype(int).tolist(), (int(step * 3.8), int(step * 1.9))
+            cv2.ellipse(cloth, at, size, turn + random.uniform(-4, 4), 0, 360, (230, 220, 190), -1, cv2.LINE_AA, 4)
+    return cloth
+
+
+@pytest.mark.parametrize("number", range(5))
+def test_where_a_design_repeats_the_place_that_was_photographed_is_found_all_the_same(number):
+    """A petal is like every other; only where many agree do they tell the place."""
+    cloth, other = repeating(number), repeating(50 + number)
+    photo = sight(evaluation_view("phone_photo", cloth, 256, index=number))
+    assert overlap(photo, sight(cloth)).share > 0.85
+    assert overlap(photo, sight(other)).share < overlap(photo, sight(cloth)).share - 0.1
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 900), (4000, 3), (8, 8), (300, 300)])
