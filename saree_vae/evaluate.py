@@ -61,8 +61,8 @@ ABOUT_REGIONS = (
 )
 ABOUT_VERIFIED = (
     f"Verified, as `search` does: of the {verification.FIRST} best by regions those come first that show the very same "
-    "design, edge on edge, and by both halves in the same hues; by colour those that have the very same colours, shade by "
-    "shade."
+    "design, edge on edge, and by both halves in the same hues; by colour those that have the very same colours, shade "
+    "by shade."
 )
 NO_SECOND_PHOTOGRAPH = (
     "No test picture shares its item_id with another picture, so there is no second photograph to find."
