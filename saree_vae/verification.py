@@ -218,6 +218,7 @@ def _turned(descriptors: np.ndarray) -> np.ndarray:
 
 
 def _either_way(places: np.ndarray, turn: float) -> np.ndarray:
+    """Places (P, 4), and the same with their angles turned, (2 P, 4)."""
     return np.concatenate([places, places + np.float32([0, 0, 0, turn])])
 
 
