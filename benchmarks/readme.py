@@ -157,8 +157,8 @@ HEAD = """\
 # Results
 
 Written by `benchmarks/readme.py` from `benchmarks/results`, where more is. Every script says in its first lines how it
-measures. What is drawn, leaks and is likely, of the run of the README (exchanged with every thread kept: as it was before
-its hues followed the drawing's; [LOG.md](LOG.md) has both):
+measures. What is drawn, leaks and is likely, of the run of the README (exchanged with every thread kept: as it was
+before its hues followed the drawing's; [LOG.md](LOG.md) has both):
 
 """
 
