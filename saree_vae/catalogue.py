@@ -799,7 +799,7 @@ def _verified(
     first, rest = hits[: len(thumbnails)], hits[len(thumbnails) :]
     with ThreadPoolExecutor(_THREADS) as pool:
         told = [(replace(hit, same=how.share), how) for hit, how in zip(first, pool.map(same, thumbnails), strict=True)]
-    told.sort(key=lambda pair: (-verified(pair[0].score, pair[1], shares[1]), pair[0].key))
+    told.sort(key=lambda pair: (-verified(pair[0].score, pair[1], shares[1] > 0), pair[0].key))
     return [hit for hit, _ in told] + rest
 
 

@@ -602,13 +602,12 @@ class _Bench:
 
     def verified(self, name: str, scores: np.ndarray, same: Callable[[int, int], verification.Same]) -> np.ndarray:
         """Scores (Q, N) by one of OURS, ordered as a catalogue orders hits: by same(q, n) of the first of each."""
-        colour = 0.0 if name == OURS[1] else 1.0
 
         def told(query: int) -> np.ndarray:
             row = scores[query].copy()
             first = np.argsort(-row, kind="stable")[: verification.FIRST]
             for place in first[row[first] > NEVER]:
-                row[place] = verification.verified(row[place], same(query, place), colour)
+                row[place] = verification.verified(row[place], same(query, place), coloured=name != OURS[1])
             return row
 
         rows = []

@@ -25,12 +25,10 @@ SIDE = 256  # pixels of the longer side at which pictures are looked at
 KEYPOINTS = 1200  # a picture at most; with 800 a hundredth fewer of val's phone photos find themselves
 CONTRAST = 0.02  # SIFT's threshold, half of OpenCV's: folds and shade leave little contrast
 ALIKE = 0.8  # cosines of keypoints' descriptors from here on
-LIKE = 4  # keypoints of a stored picture that one of the query may be: motifs repeat
 CELL, SCALE, TURN = 24.0, 0.35, 2 * np.pi / 31  # pixels, octaves and radians that a cell of votes spans
-CELLS = 6  # that are looked into
+CELLS = 6  # that are looked into; with 3 a few less of val's phone photos are verified, with 1 many
 WITHIN = 4.0  # pixels by which matched keypoints may miss each other
 HUES = (0.75, 3.0)  # pixels of half a picture: finer changes of hue are noise, coarser ones are the lamp's
-FAINT = 1.0  # variance of hues, in units of Lab squared, that says nothing: grey cloth has no more
 HALF = np.float64([[0.5, 0, -0.25], [0, 0.5, -0.25], [0, 0, 1]])  # places in a picture to places in half of it
 FEWEST = 8  # keypoints that agree: four lie on one homography by chance
 NARROWEST = 16  # pixels of the shorter side: narrower pictures have no keypoints worth the name
@@ -93,7 +91,7 @@ def overlap(query: Sight, stored: Sight) -> Same:
 
     The correlation of edges where both pictures are, times the share of the query that is there; and so of hues.
     """
-    return max((_laid(query, stored, way) for way in _ways_to_lie(query, stored)), default=Same())
+    return max((_laid(query, stored, way) for way in _placings(query, stored)), default=Same())
 
 
 def _laid(query: Sight, stored: Sight, homography: np.ndarray) -> Same:
@@ -136,13 +134,13 @@ def ways(motif: float) -> tuple[Callable[[np.ndarray], tuple], Callable[[tuple, 
     return (sight, overlap) if motif else (palette, contained)
 
 
-def verified(score: float, same: Same, colour: float) -> float:
+def verified(score: float, same: Same, coloured: bool) -> float:
     """What orders hits: those that are the very same first, by how much is, and by their hues where colours count.
 
     Args:
-        score: the weighted mean of two cosines, in [-1, 1]; colour: the weight of colours in it.
+        score: the weighted mean of two cosines, in [-1, 1]; coloured: whether colours have a weight in it.
     """
-    return 3 + same.share + (same.hues if colour else 0) if same.share else score
+    return 3 + same.share + same.hues * coloured if same.share else score
 
 
 def _hues(query: Sight, stored: Sight, homography: np.ndarray) -> float:
@@ -151,7 +149,7 @@ def _hues(query: Sight, stored: Sight, homography: np.ndarray) -> float:
     laid = cv2.warpPerspective(stored.hues, way, to, flags=cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REPLICATE)
     there = cv2.warpPerspective(np.ones(stored.hues.shape[:2], np.uint8), way, to, flags=cv2.WARP_INVERSE_MAP) > 0
     one, other = (_detail(hues)[there] for hues in (query.hues, laid))
-    return _correlation(one, other, FAINT) if there.any() else 0.0
+    return _correlation(one, other) if there.any() else 0.0
 
 
 def _detail(hues: np.ndarray) -> np.ndarray:
@@ -159,23 +157,22 @@ def _detail(hues: np.ndarray) -> np.ndarray:
     return fine - coarse
 
 
-def _correlation(one: np.ndarray, other: np.ndarray, faint: float = 0.0) -> float:
-    """Of two pictures' places (N, C), all channels together, in [-1, 1]; a variance of `faint` says nothing."""
+def _correlation(one: np.ndarray, other: np.ndarray) -> float:
+    """Of two pictures' places (N, C), all channels together, in [-1, 1]."""
     one, other = (part - part.mean(0, dtype=np.float32) for part in (one, other))
-    spread = [float((part * part).sum()) + faint * len(part) for part in (one, other)]
-    return float((one * other).sum()) / max(math.sqrt(spread[0] * spread[1]), 1e-6)
+    return float((one * other).sum()) / max(math.sqrt(float((one**2).sum()) * float((other**2).sum())), 1e-6)
 
 
-def _ways_to_lie(query: Sight, stored: Sight) -> Iterator[np.ndarray]:
+def _placings(query: Sight, stored: Sight) -> Iterator[np.ndarray]:
     """Homographies (3, 3) of pixels of the query to pixels of the stored picture, what most votes speak for first.
 
-    Motifs repeat, so a keypoint is like many, and which of them is meant only shows where many say the same: each pair
-    of like keypoints votes for the turn, the scale and the place that would bring one onto the other (Lowe 2004).
+    Motifs repeat, so the keypoint most like one is often another than is meant, and no ratio of likenesses tells: each
+    pair votes for the turn, the scale and the place that would bring one onto the other (Lowe 2004), and many agree.
     """
     if min(len(query.places), len(stored.places)) < FEWEST:
         return
-    rows, columns = _like(query, stored)
-    start, end = _either_way(query.places, np.pi)[rows], stored.places[columns]
+    rows, columns = _pairs(query, stored)
+    start, end = _both_ways(query.places, np.pi)[rows], stored.places[columns]
     size, turn = end[:, 2] - start[:, 2], end[:, 3] - start[:, 3]
     # Where the middle of the query's keypoints would lie.
     across, down = (query.places[:, :2].mean(0) - start[:, :2]).T * 2**size
@@ -195,17 +192,12 @@ def _ways_to_lie(query: Sight, stored: Sight) -> Iterator[np.ndarray]:
             yield found
 
 
-def _like(query: Sight, stored: Sight) -> tuple[np.ndarray, np.ndarray]:
-    """Keypoints that look alike: rows of `_either_way` of the query's, each with up to LIKE of the stored picture's."""
+def _pairs(query: Sight, stored: Sight) -> tuple[np.ndarray, np.ndarray]:
+    """Keypoints that look alike: rows of `_both_ways` of the query's places, and the stored one most like each."""
     cosines = _unit(_turned(query.descriptors)) @ _unit(stored.descriptors).T
-    each, rows, columns = np.arange(len(cosines)), [], []
-    for _ in range(min(LIKE, cosines.shape[1])):
-        best = cosines.argmax(1)
-        kept = cosines[each, best] > ALIKE
-        rows.append(each[kept])
-        columns.append(best[kept])
-        cosines[each, best] = -1
-    return np.concatenate(rows), np.concatenate(columns)
+    best = cosines.argmax(1)
+    [rows] = np.nonzero(cosines[np.arange(len(best)), best] > ALIKE)
+    return rows, best[rows]
 
 
 def _turned(descriptors: np.ndarray) -> np.ndarray:
@@ -217,7 +209,7 @@ def _turned(descriptors: np.ndarray) -> np.ndarray:
     return np.concatenate([descriptors, turned])
 
 
-def _either_way(places: np.ndarray, turn: float) -> np.ndarray:
+def _both_ways(places: np.ndarray, turn: float) -> np.ndarray:
     """Places (P, 4), and the same with their angles turned, (2 P, 4)."""
     return np.concatenate([places, places + np.float32([0, 0, 0, turn])])
 

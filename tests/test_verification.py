@@ -75,7 +75,7 @@ def test_edges_must_meet_edges_not_keypoints_alone(monkeypatch):
     for picture in marked:
         picture[96:160, 96:160] = cv2.resize(ONE[:128, :128], (64, 64))
     one, other = map(sight, marked)
-    assert list(verification._ways_to_lie(one, other))
+    assert list(verification._placings(one, other))
     assert overlap(one, other) == Same()
 
 
@@ -158,15 +158,15 @@ def test_what_is_small_already_stays_as_it_is():
     assert small(cv2.resize(ONE, (1000, 400))).shape == (102, SIDE, 3)
 
 
-@given(st.floats(-1, 1), st.floats(-1, 1), st.floats(SAME, 1), st.floats(-1, 1), st.floats(0, 1))
-def test_what_is_verified_comes_before_what_is_not(score, other, share, hues, colour):
-    assert verified(score, Same(share, hues), colour) > verified(other, Same(), colour) == other
+@given(st.floats(-1, 1), st.floats(-1, 1), st.floats(SAME, 1), st.floats(-1, 1), st.booleans())
+def test_what_is_verified_comes_before_what_is_not(score, other, share, hues, coloured):
+    assert verified(score, Same(share, hues), coloured) > verified(other, Same(), coloured) == other
 
 
 def test_the_likelier_place_comes_first_and_where_colours_count_the_colourway_asked_for():
-    assert verified(0.4, Same(0.9, 0.8), 0.3) > verified(0.6, Same(0.7, 0.8), 0.3)
-    assert verified(0.4, Same(0.9, 0.8), 0.3) > verified(0.6, Same(0.93, 0.2), 0.3)
-    assert verified(0.4, Same(0.9, 0.8), 0.0) < verified(0.6, Same(0.93, 0.2), 0.0)
+    assert verified(0.4, Same(0.9, 0.8), True) > verified(0.6, Same(0.7, 0.8), True)
+    assert verified(0.4, Same(0.9, 0.8), True) > verified(0.6, Same(0.93, 0.2), True)
+    assert verified(0.4, Same(0.9, 0.8), False) < verified(0.6, Same(0.93, 0.2), False)
 
 
 def test_hues_tell_a_picture_from_its_design_in_other_colours():
@@ -228,6 +228,23 @@ def test_asked_by_colours_alone_the_very_same_colours_come_first(catalogue):
     assert first.same > HELD > second.same == 0
     assert catalogue.search_one(QUERY, **asked | {"motif": 1})[0].key == "00"  # no design lies on another
     assert found(catalogue, 9, motif=0)[0] == "00"  # the light of a phone photo is not the picture's
+
+
+def test_of_one_design_that_with_the_hues_comes_first_where_colours_count(tmp_path, monkeypatch):
+    told = {"lies": Same(0.9, 0.2), "has the hues": Same(0.8, 0.5)}
+    shades = {"lies": 0, "has the hues": 200}
+
+    def compare(query, stored) -> Same:
+        return next(same for name, same in told.items() if abs(float(stored.mean()) - shades[name]) < 9)
+
+    monkeypatch.setattr("saree_vae.catalogue.ways", lambda motif: (lambda picture: picture, compare))
+    with Catalogue.create(tmp_path / "cat", **MODEL) as made:
+        for key, shade in shades.items():
+            picture = jpeg(np.full((64, 64, 3), shade, np.uint8))
+            made.add([Entry(key, key, f"{shade:064}", None, None, {}, picture, QUERY, QUERY)])
+        for colour, first in ((0.3, "has the hues"), (0, "lies")):
+            hit, _ = made.search_one(QUERY, k=2, pictures=[ONE], colour=colour)
+            assert (hit.key, hit.same) == (first, told[first].share)
 
 
 def test_kin_are_not_verified(catalogue):
