@@ -47,7 +47,7 @@ NEIGHBOURS = 5
 SHARE = 0.84  # of val; from the middle to there is one standard deviation of a normal
 SCENES = 0.5  # of the strangers that are made up; the others are cloths that something has happened to
 HOT = 0.999  # of the cells of usual pictures, the share that is colder than the top of the scale
-FILE, FORMAT = "anomaly.safetensors", 2  # change the number with what is learnt or kept
+FILE, FORMAT = "anomaly.safetensors", 3  # change the number with what is learnt or kept
 
 Progress = Callable[[str, int, int], object]
 

@@ -171,7 +171,9 @@ class Train(Section):
     ema: float = Field(0.995, ge=0, lt=1, description="Decay of the averaged weights that are kept.")
     precision: Literal["auto", "float32", "bf16"] = Field("auto", description="'auto' is bf16 where it pays.")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="'auto' takes a GPU where there is one.")
-    workers: int = Field(2, ge=0, description="Processes that make the training views; 0 makes them in line.")
+    workers: int = Field(
+        2, ge=0, description="Processes that make the views, at most one a core; 0 makes them in line."
+    )
     seed: int = Field(0, ge=0, le=2**32 - 1, description="Seed of weights, order, views and noise.")
     pictures_every: int = Field(5, ge=1, description="Epochs between two saved grids of reconstructions.")
 

@@ -19,6 +19,7 @@ SIDE = 8  # cells a side of what is kept of an encoder's maps
 QUALITY = 85  # of the JPEG whose size is taken for complexity
 HIDDEN, WIDE, DROPPED, DROPPED_MAPS = 64, 128, 0.5, 0.2
 MIRRORS = ((), (3,), (2,), (2, 3))  # axes of maps: cloth is cloth in a mirror, and upside down
+PARTED = (2, 4)  # pieces a side whose means are held against each other: of a photograph put together of two
 STEPS, BATCH, RATE, DECAY = 2500, 64, 2e-3, 0.05  # of learning, chosen on val: 1300 found fewer of all damages
 
 Progress = Callable[[str, int, int], object]
@@ -97,7 +98,7 @@ class Judge(nn.Module):
             if channels
         )
         self.place = nn.Conv2d(HIDDEN, 1, 1)
-        inputs = WIDE + (3 * HIDDEN if channels else 0)
+        inputs = WIDE + ((3 + len(PARTED)) * HIDDEN if channels else 0)
         self.verdict = nn.Sequential(nn.Dropout(DROPPED), nn.Linear(inputs, HIDDEN), nn.SiLU(), nn.Linear(HIDDEN, 1))
 
     def forward(self, numbers: Tensor, maps: Tensor) -> tuple[Tensor, Tensor]:
@@ -107,6 +108,7 @@ class Judge(nn.Module):
             for stage in self.stages[1:]:
                 x = x + stage(x)
             told += [x.mean((2, 3)), x.std((2, 3)), x.amax((2, 3))]
+            told += [F.adaptive_avg_pool2d(x, side).std((2, 3)) for side in PARTED]
             where = self.place(x)[:, 0]
         return self.verdict(torch.cat(told, 1))[:, 0], where
 

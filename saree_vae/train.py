@@ -670,18 +670,23 @@ def _numbers(names: Sequence[str | None]) -> np.ndarray:
 
 
 def _loader(config: Config, material: Material, plan: Plan, device: str) -> DataLoader:
-    settings = config.train
+    workers = min(config.train.workers, _cores())
     return DataLoader(
         TrainingViews(config, material),
         collate_fn=_collated,
         batch_sampler=plan,
-        num_workers=settings.workers,
+        num_workers=workers,
         worker_init_fn=_quiet_worker,
         pin_memory=device == "cuda",
-        prefetch_factor=3 if settings.workers else None,
+        prefetch_factor=3 if workers else None,
         # Forked workers share the pictures' memory; a spawned one would get a copy.
-        multiprocessing_context="fork" if settings.workers and sys.platform == "linux" else None,
+        multiprocessing_context="fork" if workers and sys.platform == "linux" else None,
     )
+
+
+def _cores() -> int:
+    """That this process may use; more workers than that wait for each other."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _collated(batch: list[dict[str, np.ndarray]] | dict[str, np.ndarray]) -> dict[str, Tensor]:

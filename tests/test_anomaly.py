@@ -128,6 +128,19 @@ def test_a_stain_of_another_colour_is_seen_where_it_is(loaded):
     assert changed.nonzero().tolist() == [[2, 5]]
 
 
+def test_the_judge_minds_how_what_a_picture_shows_is_parted():
+    torch.manual_seed(0)
+    eye = judge.Judge(1, judge.HIDDEN).eval()
+    eye.stages = torch.nn.ModuleList([torch.nn.Identity()])  # cells as they are, none beside its neighbours
+    halves = torch.zeros(1, judge.HIDDEN, judge.SIDE, judge.SIDE)
+    halves[..., : judge.SIDE // 2] = 1
+    mixed = halves[..., [0, 4, 1, 5, 2, 6, 3, 7]]
+    with torch.inference_mode():
+        told = [eye(torch.zeros(1, 1), one)[0].item() for one in (halves, halves.flip(3), halves.mT, mixed)]
+    assert told[:3] == pytest.approx([told[0]] * 3, abs=1e-6)
+    assert told[3] != pytest.approx(told[0], abs=1e-3)
+
+
 def test_fitting_again_with_the_same_seed_gives_the_same_scores(loaded, many, scorer, tests):
     again = AnomalyScorer.fit(loaded, data.read_data(many))
     np.testing.assert_allclose(again.score(tests).score, scorer.score(tests).score, rtol=1e-4)

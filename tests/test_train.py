@@ -77,6 +77,22 @@ def test_an_interrupted_run_resumes_to_the_result_of_an_uninterrupted_one(cloth,
     assert [row["epoch"] for row in rows] == [1, 2]
 
 
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="cores can be taken from a process on Linux only")
+def test_a_single_core_gets_no_more_workers_than_one(cloth, tmp_path, monkeypatch):
+    made: list[int] = []
+    loader = train.DataLoader
+    monkeypatch.setattr(
+        train, "DataLoader", lambda *data, **how: made.append(how["num_workers"]) or loader(*data, **how)
+    )
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(cores)})
+    try:
+        fit(cloth, tmp_path / "run", "train.workers=8", "train.epochs=1")
+    finally:
+        os.sched_setaffinity(0, cores)
+    assert made[0] == 1 and len(weights(tmp_path / "run"))
+
+
 def test_a_run_is_saved_with_its_latents_as_wide_as_their_prior(cloth, tiny_run, tmp_path):
     def width(folder, half: str) -> float:
         run = checkpoint.load(folder)
