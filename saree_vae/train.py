@@ -49,7 +49,8 @@ WATCHED = 200  # validation pictures measured during training
 SAMPLE = 64  # training pictures by which the latents are fitted to their priors
 # Streams of random numbers, beside the two of `views`: order, another photograph of the piece, a piece of its kin.
 ORDER, OTHER, KIN = 3, 4, 5
-RELATIVES, PARTS = 8, 4  # pieces that may be kin to a piece, by the mean of its whole picture and this many small parts
+RELATIVES, AMONG = 8, 400  # pieces that may be kin to a piece at most, and among how many one may: of few most are strangers
+PARTS = 4  # small ones of a picture, whose mean with the whole it is told by
 MOTIF = "motif_encoder."  # where the names of its weights begin
 UNTOLD = 0.2  # share of pictures whose class a conditional model is not told: so it learns to do without
 
@@ -585,10 +586,11 @@ def _kin(start: Run, items: Sequence[data.Item], opening: Callable[[int, int], N
     """Of each item the numbers of those that the start holds for kin, as `search --kin` compares regions."""
     latents, _ = encode_items(start, items, crops=PARTS, progress=opening)
     rows = weighted(latents.means(), latents.motif_dim, **WEIGHTS)
+    count = min(RELATIVES, math.ceil(len(items) / AMONG))
     place = {item.key: number for number, item in enumerate(items)}
     read = np.array([place[latents.keys[first]] for first in latents.starts])  # all, unless a file went meanwhile
     none = np.zeros(0, np.int64)
-    found = dict(zip(read.tolist(), (read[near] for near in kin.mutual(rows, RELATIVES)), strict=True))
+    found = dict(zip(read.tolist(), (read[near] for near in kin.mutual(rows, count)), strict=True))
     return [found.get(number, none) for number in range(len(items))]
 
 

@@ -432,6 +432,15 @@ def test_motifs_of_kin_are_drawn_together_and_colours_are_not(cloth, tiny_run, t
     assert all(torch.equal(value, again[name]) for name, value in weights(run).items())
 
 
+def test_the_fewer_pictures_the_fewer_are_kin(cloth, tiny_run, monkeypatch):
+    start, items = checkpoint.load(tiny_run), data.read_data(cloth).of("train")
+    most = []
+    for among in (len(items), len(items) // 3, 1):
+        monkeypatch.setattr(train, "AMONG", among)
+        most.append(max(map(len, train._kin(start, items, None))))
+    assert most[0] == 1 < most[1] <= 4 < most[2] <= train.RELATIVES
+
+
 def test_kin_are_told_by_a_model_so_there_must_be_one(cloth, tmp_path):
     with pytest.raises(SareeError, match=r"objective\.kin needs a model to begin with.*--from RUN"):
         fit(cloth, tmp_path / "run", "objective.kin=true")
