@@ -49,7 +49,8 @@ WATCHED = 200  # validation pictures measured during training
 SAMPLE = 64  # training pictures by which the latents are fitted to their priors
 # Streams of random numbers, beside the two of `views`: order, another photograph of the piece, a piece of its kin.
 ORDER, OTHER, KIN = 3, 4, 5
-RELATIVES, AMONG = 8, 400  # pieces that may be kin to a piece at most, and among how many one may: of few most are strangers
+RELATIVES = 8  # pieces that may be kin to a piece at most
+AMONG = 400  # pieces for each of these: the nearest of few are mostly strangers
 PARTS = 4  # small ones of a picture, whose mean with the whole it is told by
 MOTIF = "motif_encoder."  # where the names of its weights begin
 UNTOLD = 0.2  # share of pictures whose class a conditional model is not told: so it learns to do without
