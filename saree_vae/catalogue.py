@@ -66,7 +66,8 @@ class Hit:
     """One item found: `score` orders hits, `motif` and `colour` are the cosines behind it, all in [-1, 1].
 
     A score by kin is of `kin.kinship`, in [0, 1]: how hits stand to each other, not how like the query they are.
-    box: the part of the item that matched; query_box: the part of the query that it matched.
+    box: the part of the item that matched; query_box: the part of the query that it matched. Where both show the very
+        same design, the parts that lie on each other.
     same: where the search verified its first hits, how much of the query this one holds: 0 unless it shows the very
         same design (`verification.overlap`), or asked by colours alone the very same colours (`contained`). Such hits
         come first.
@@ -798,9 +799,14 @@ def _verified(
 
     first, rest = hits[: len(thumbnails)], hits[len(thumbnails) :]
     with ThreadPoolExecutor(_THREADS) as pool:
-        told = [(replace(hit, same=how.share), how) for hit, how in zip(first, pool.map(same, thumbnails), strict=True)]
+        told = [(_same_as(hit, how), how) for hit, how in zip(first, pool.map(same, thumbnails), strict=True)]
     told.sort(key=lambda pair: (-verified(pair[0].score, pair[1], shares[1] > 0), pair[0].key))
     return [hit for hit, _ in told] + rest
+
+
+def _same_as(hit: Hit, how: Same) -> Hit:
+    box, query_box = how.boxes or (hit.box, hit.query_box)
+    return replace(hit, same=how.share, box=box, query_box=query_box)
 
 
 @lru_cache(maxsize=500)  # 125 MB: who searches often comes by the same pieces

@@ -28,6 +28,7 @@ ALIKE = 0.8  # cosines of keypoints' descriptors from here on
 CELL, SCALE, TURN = 24.0, 0.35, 2 * np.pi / 31  # pixels, octaves and radians that a cell of votes spans
 CELLS = 6  # that are looked into; with 3 a few less of val's phone photos are verified, with 1 many
 WITHIN = 4.0  # pixels by which matched keypoints may miss each other
+EDGE = 0.02  # of a picture's side that a box leaves out is not worth a box
 HUES = (0.75, 3.0)  # pixels of half a picture: finer changes of hue are noise, coarser ones are the lamp's
 HALF = np.float64([[0.5, 0, -0.25], [0, 0.5, -0.25], [0, 0, 1]])  # places in a picture to places in half of it
 FEWEST = 8  # keypoints that agree: four lie on one homography by chance
@@ -35,6 +36,8 @@ NARROWEST = 16  # pixels of the shorter side: narrower pictures have no keypoint
 SHADE = 3  # units of Lab that one shade spans: with 5 or 8, val's shuffled palettes find themselves less often
 PART = 0.8  # of a stored picture may be what the query shows: its shades are then a little more of the query
 HELD = 0.8  # colours from here on are the very same; below, a lamp's tint decides and not the cloth
+
+Box = tuple[float, float, float, float]  # left, top, right, bottom, in shares of a picture's sides
 
 
 def small(picture: np.ndarray) -> np.ndarray:
@@ -63,10 +66,12 @@ class Same(NamedTuple):
 
     share: how much of the query is in it, in [0, 1]; 0 where it is another design, or by colours has other colours.
     hues: how its hues change where the query's do, times the share of the query that lies in it, in [-1, 1].
+    boxes: by design, the part of the stored picture and that of the query that lie on each other.
     """
 
     share: float = 0.0
     hues: float = 0.0
+    boxes: tuple[Box, Box] | None = None
 
 
 def sight(picture: np.ndarray) -> Sight:
@@ -100,7 +105,20 @@ def _laid(query: Sight, stored: Sight, homography: np.ndarray) -> Same:
     laid = cv2.warpPerspective(stored.edges, homography, to, flags=flags | cv2.INTER_LINEAR)
     lies = float(there.mean())
     share = lies * _correlation(query.edges[there, None], laid[there, None]) if lies >= SAME else 0.0
-    return Same(share, lies * _hues(query, stored, homography)) if share >= SAME else Same()
+    if share < SAME:
+        return Same()
+    return Same(share, lies * _hues(query, stored, homography), _boxes(query, stored, homography, there))
+
+
+def _boxes(query: Sight, stored: Sight, homography: np.ndarray, there: np.ndarray) -> tuple[Box, Box]:
+    """Around the pixels (h, w) of the query that are in the stored picture: there, and in the query."""
+    places = np.argwhere(there)[:, ::-1].astype(np.float32)
+    around = []
+    for found, seen in ((cv2.perspectiveTransform(places[None], homography)[0], stored), (places, query)):
+        sides = (found.min(0), found.max(0) + 1) / np.float32(seen.edges.shape[::-1])
+        sides[sides < EDGE], sides[sides > 1 - EDGE] = 0, 1
+        around.append(tuple(sides.ravel().tolist()))
+    return around[0], around[1]
 
 
 class Palette(NamedTuple):

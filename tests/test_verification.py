@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from saree_vae import verification
-from saree_vae.catalogue import Catalogue, Entry
+from saree_vae.catalogue import WHOLE, Catalogue, Entry
 from saree_vae.images import read_image, thumbnail
 from saree_vae.verification import FIRST, HELD, SAME, SIDE, Same, contained, overlap, palette, sight, small, verified
 from saree_vae.views import evaluation_view
@@ -55,6 +55,16 @@ def test_a_phone_photo_lies_on_its_own_picture_and_on_no_other():
 @pytest.mark.parametrize("size", [(1600, 1600), (90, 90), (400, 800)])
 def test_of_whatever_size(size):
     assert overlap(sight(phone_photo(ONE)), sight(cv2.resize(ONE, size))).share > 0.6
+
+
+def test_boxes_tell_which_parts_lie_on_each_other():
+    lies, seen = overlap(sight(phone_photo(ONE)), sight(ONE)).boxes
+    assert lies == pytest.approx((0.06, 0.05, 0.95, 0.96), abs=0.03) and seen == WHOLE
+    wall = np.full((400, 400, 3), 200, np.uint8)
+    wall[40:400, 20:380] = cv2.resize(ONE, (360, 360))
+    lies, seen = overlap(sight(wall), sight(ONE)).boxes
+    assert lies == WHOLE and seen == pytest.approx((0.05, 0.1, 0.95, 1), abs=0.02)
+    assert overlap(sight(ONE), sight(OTHER)).boxes is contained(palette(ONE), palette(ONE)).boxes is None
 
 
 def test_colours_do_not_matter_nor_whether_light_and_dark_are_exchanged():
@@ -215,6 +225,8 @@ def test_the_very_piece_comes_before_what_looks_more_alike(catalogue):
     first, second, *_ = catalogue.search_one(QUERY, k=5, pictures=[phone_photo(drawn(109))])
     assert first.same > SAME > second.same == 0
     assert first.score < second.score  # scores stay what they are
+    assert first.box == pytest.approx((0.06, 0.05, 0.95, 0.96), abs=0.03)  # where the photo lies
+    assert second.box == first.query_box == WHOLE  # all of it
 
 
 def test_a_picture_that_cannot_be_read_any_more_is_found_no_less(catalogue):
@@ -226,6 +238,7 @@ def test_asked_by_colours_alone_the_very_same_colours_come_first(catalogue):
     first, second, *_ = catalogue.search_one(QUERY, **asked)
     assert first.key == "09"
     assert first.same > HELD > second.same == 0
+    assert first.box == WHOLE
     assert catalogue.search_one(QUERY, **asked | {"motif": 1})[0].key == "00"  # no design lies on another
     assert found(catalogue, 9, motif=0)[0] == "00"  # the light of a phone photo is not the picture's
 
