@@ -96,7 +96,7 @@ TABLES = {  # by the script that measures, and prints, them, or that SCRIPTS nam
     "verifying": ("What verification finds and costs", ""),
     "family": ("The family on photographs", "--epochs {epochs} --seed {seed}"),
     "mnist": ("The family on MNIST", "--work mnist_work"),
-    "interpolation": ("What lies between", "--run runs/textiles --run family_work/ladder --pairs {pairs}"),
+    "interpolation": ("What lies between", "--run runs/textiles --pairs {pairs}"),
     "augment": ("What variants are worth", "--vary both"),
     "anomaly": ("What does not belong", "--only pictures --strange not_textiles --epochs {epochs}"),
     "unseen": ("Crafts never seen", "--only unseen --from {start} --epochs {epochs}"),
@@ -119,10 +119,7 @@ AT_FIRST = {
     **dict.fromkeys(("peers", "ablations", "family", "throughput"), f"{EARLIER}."),
     "transfer": f"{EARLIER}; `runs/textiles` was 50 epochs of it, from nothing.",
     "regions": f"{EARLIER}; `runs/textiles` was 50 epochs of it, from nothing, and the three best pairs counted.",
-    "anomaly": f"{EARLIER}; `runs/textiles` was 50 epochs of it, from nothing.",
-    **dict.fromkeys(
-        ("interpolation", "augment"), f"{EARLIER}; `runs/textiles` was 36 epochs of it at a temperature of 0.15."
-    ),
+    "augment": f"{EARLIER}; `runs/textiles` was 36 epochs of it at a temperature of 0.15.",
     "cluster_head": "Measured with the head of before: the five nearest pieces voted, where now all claim together; "
     "`runs/textiles` was what is `runs/first` now.",
     "verifying": "Measured before keypoints voted and hues counted, with what is `runs/first` now as `runs/textiles`.",

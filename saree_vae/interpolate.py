@@ -2,8 +2,9 @@
 
 Every thread comes from the photographs. Each is first brought to the colours of the place: a mixture of those of the
 photographs (`retouch.repainted`) or, with no other photograph, what the decoder makes of its colours
-(`retouch.recoloured`). Those whose designs take part are laid into each other (`retouch.fused`). What the decoder draws
-at the place beyond a mixture of what it draws at the ends is added.
+(`retouch.recoloured`). Those whose designs take part are laid into each other (`retouch.fused`), and what the decoder
+draws at the place beyond a mixture of what it draws at the ends is added; as that greys them, their colours are brought
+to those of the place again.
 """
 
 from __future__ import annotations
@@ -35,7 +36,8 @@ SIGMAS = 3.0  # a dimension is shown from so many below its mean to so many abov
 ROUNDS = 60  # of L-BFGS, a few seconds; ways that shorten at all gain most in the first 20
 TUNING, RATE = 20, 0.015  # steps by which a palette is tuned, and their size in OKLab
 PALETTE, BLUR = 8, 0.06  # its colours, and how soft the borders between them are, in OKLab
-STAY = 5.0  # what moving them costs, by the mean square; 2 tints white grounds
+STAY = (5.0, 5.0, 5.0)  # what moving them costs in L, a and b, by the mean square; 2 tints white grounds
+SETTLE = (5.0, 200.0, 200.0)  # the same where photographs were laid into each other, which greys more than it tints
 MOST = 225  # frames: nine seconds of film, or a square of 15
 NAMES = ("first", "second", "third", "fourth")
 
@@ -373,7 +375,8 @@ def _frames(
         else:
             parts, expected = zip(*(coloured(i, t) for i in shown), strict=True)
             shift = drawing - sum(weights[i] * lab for i, lab in zip(shown, expected, strict=True))
-            yield retouch.fused(np.stack(parts), weights[shown], shift)
+            frame = retouch.fused(np.stack(parts), weights[shown], shift)
+            yield frame if len(shown) == 1 else _settled(run, frame, way.z[t])
 
 
 Coloured = Callable[[int, int], tuple[np.ndarray, np.ndarray]]
@@ -417,28 +420,43 @@ def in_colours_of(run: Run, picture: np.ndarray, other: np.ndarray) -> np.ndarra
     painted = retouch.repainted(picture, retouch.palette_change(mine, theirs))
     if not cfg.colour_dim or cfg.channels != 3:
         return painted
-    colours = _palette(painted)
-    moves = _tuned(run, shrunk(painted[None], cfg.image_size)[0], colours, encode(run, np.stack([mine, theirs])).mu)
-    lab = retouch.to_oklab(painted)
+    mu, cut = encode(run, np.stack([mine, theirs])).mu, cfg.motif_dim
+    return _brought(run, painted, {"motif": mu[0, :cut], "colour": mu[1, cut:]}, STAY)
+
+
+def _settled(run: Run, frame: np.ndarray, z: np.ndarray) -> np.ndarray:
+    """Photographs laid into each other (H, W, 3) uint8, with the colours of the place (D,) again."""
+    cfg = run.config.model
+    if not cfg.colour_dim or cfg.channels != 3:
+        return frame
+    return _brought(run, frame, {"colour": z[cfg.motif_dim :]}, SETTLE)
+
+
+def _brought(run: Run, picture: np.ndarray, wanted: dict[str, np.ndarray], stay: Sequence[float]) -> np.ndarray:
+    """A photograph (H, W, 3) uint8, each of a few colours moved until the encoder sees the latents that are wanted."""
+    colours, lab = _palette(picture), retouch.to_oklab(picture)
+    moves = _tuned(run, shrunk(picture[None], run.config.model.image_size)[0], colours, wanted, stay)
     return retouch.from_oklab(lab + _shares(lab, colours) @ moves)
 
 
-def _tuned(run: Run, painted: np.ndarray, colours: np.ndarray, mu: np.ndarray) -> np.ndarray:
+def _tuned(
+    run: Run, painted: np.ndarray, colours: np.ndarray, wanted: dict[str, np.ndarray], stay: Sequence[float]
+) -> np.ndarray:
     """By what to move each colour (K, 3) of a picture (S, S, 3) uint8, in OKLab, (K, 3).
 
-    mu: (2, D), of which it is to have the motif of the first and the colour of the second.
+    wanted: latents of "motif", "colour" or both; stay: what moving a colour costs, along each axis.
     """
-    lab, cut = retouch.to_oklab(painted), run.config.model.motif_dim
-    start, shares, wanted = (
-        torch.from_numpy(part).to(run.device) for part in (lab, _shares(lab, colours), np.r_[mu[0, :cut], mu[1, cut:]])
+    lab = retouch.to_oklab(painted)
+    start, shares, dear = (
+        torch.from_numpy(part).to(run.device) for part in (lab, _shares(lab, colours), np.float32(stay))
     )
+    goals = [(run.model.encode_half(half), torch.from_numpy(z).to(run.device)) for half, z in wanted.items()]
     moves = torch.zeros(colours.shape, device=run.device, requires_grad=True)
     optimiser, best, least = torch.optim.Adam([moves], lr=RATE), moves, math.inf
     for _ in range(TUNING):
-        found = run.model.encode(_srgb(start + shares @ moves).permute(2, 0, 1)[None]).mu[0]
-        parts = zip(found.tensor_split([cut]), wanted.tensor_split([cut]), strict=True)
-        missed = sum(1 - F.cosine_similarity(is_, should_be, 0) for is_, should_be in parts)
-        cost = missed + STAY * moves.square().sum(1).mean()
+        picture = _srgb(start + shares @ moves).permute(2, 0, 1)[None]
+        missed = sum(1 - F.cosine_similarity(encode_half(picture).mu[0], z, 0) for encode_half, z in goals)
+        cost = missed + (moves.square() @ dear).mean()
         if cost < least:
             best, least = moves.detach().clone(), float(cost.detach())
         [moves.grad] = torch.autograd.grad(cost, moves)

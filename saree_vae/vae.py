@@ -252,7 +252,7 @@ class VAE(nn.Module):
             return {"motif": self.motif_posterior.prior((self.cfg.image_size // 8) ** 2)}
         if self.cfg.posterior == "point":
             return {}
-        return {name: prior(self._encode_half(name)) for name, prior in self.priors.items()}
+        return {name: prior(self.encode_half(name)) for name, prior in self.priors.items()}
 
     def noise(self, count: int, generator: torch.Generator | None = None) -> Noise:
         """Standard normal numbers for one draw of z for each of `count` pictures."""
@@ -397,7 +397,7 @@ class VAE(nn.Module):
         rows = which * len(x) + torch.arange(len(x), device=x.device)
         return {name: part[rows] for name, part in noise.items()}, importance_bound(log_weights)
 
-    def _encode_half(self, name: str) -> Callable[[Tensor], Normal]:
+    def encode_half(self, name: str) -> Callable[[Tensor], Normal]:
         """q(z|x) of a half for pictures that are learned, measured with the running statistics of normalisation: else
         they would move those."""
         encoder = self.motif_encoder if name == "motif" else self.colour_encoder

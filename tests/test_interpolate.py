@@ -160,6 +160,18 @@ def test_a_photograph_takes_the_colours_that_the_encoder_sees_in_another_and_kee
     np.testing.assert_array_equal(interpolate.in_colours_of(lively, picture, other), pixels)
 
 
+def test_photographs_laid_into_each_other_have_the_colours_of_the_place_again(lively, pair, monkeypatch):
+    monkeypatch.setattr(interpolate, "TUNING", 20)
+    monkeypatch.setattr(interpolate, "SETTLE", (0.0, 0.0, 0.0))  # the untrained encoder tells colours hardly apart
+    settled = interpolate.interpolate(lively, pair, along="motif", steps=3)
+    monkeypatch.setattr(interpolate, "_settled", lambda run, frame, z: frame)
+    found = interpolate.interpolate(lively, pair, along="motif", steps=3)
+    seen = [encode(lively, shrunk(way.frames, 64)) for way in (found, settled)]
+    stays, stays_settled = ((unit(one.colour) @ unit(one.colour)[0])[1] for one in seen)
+    assert stays_settled > stays
+    np.testing.assert_array_equal(settled.frames[0], pair[0])
+
+
 def test_colours_that_torch_sees_are_those_of_the_photograph(noise):
     image = noise.integers(0, 256, (8, 8, 3), dtype=np.uint8)
     seen = interpolate._srgb(torch.from_numpy(retouch.to_oklab(image)))

@@ -71,13 +71,13 @@ def test_what_changes_is_what_was_asked_for(front, quick, said):
     assert moved == [along != "colour", along != "motif"]
 
 
-def test_nothing_is_drawn_twice_and_palettes_are_tuned_once(front, quick, monkeypatch):
-    tuned, tune = [], interpolate._tuned
-    monkeypatch.setattr(interpolate, "_tuned", lambda *args: tuned.append(1) or tune(*args))
+def test_nothing_is_drawn_twice_and_pictures_are_painted_once(front, quick, monkeypatch):
+    painted, paint = [], interpolate.in_colours_of
+    monkeypatch.setattr(interpolate, "in_colours_of", lambda *args: painted.append(1) or paint(*args))
     page = front("between", query={"piece": PAIR})
     drawn = len(quick)
     page.segmented_control(key="along").set_value("Only the colours").run()
-    assert len(quick) == drawn + 1 and len(tuned) == 2  # A in the colours of B, and B in those of A
+    assert len(quick) == drawn + 1 and len(painted) == 4  # each in its own colours, and in those of the other
     page.segmented_control(key="along").set_value("Design and colours").run()
     page.select_slider(key="between Colours").set_value(0).run()
     assert len(quick) == drawn + 1
