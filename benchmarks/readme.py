@@ -122,7 +122,6 @@ AT_FIRST = {
     "augment": f"{EARLIER}; `runs/textiles` was 36 epochs of it at a temperature of 0.15.",
     "cluster_head": "Measured with the head of before: the five nearest pieces voted, where now all claim together; "
     "`runs/textiles` was what is `runs/first` now.",
-    "verifying": "Measured before keypoints voted and hues counted, with what is `runs/first` now as `runs/textiles`.",
     "sources": "Where both halves ask, colour counted as much as motif here.",
 }
 # The question in plain words; part of cluster_head.json; the figure; our row.
