@@ -21,7 +21,7 @@ import numpy as np
 from .data import Item
 from .errors import SareeError
 from .files import atomic_write
-from .images import ImageError, read_image
+from .images import WHOLE, Box, ImageError, read_image
 from .index import LatentIndex, read_stamp
 from .kin import NEAREST, kinship
 from .latents import WEIGHTS, pairing, unit, weighted
@@ -31,10 +31,7 @@ from .where import ITEM_COLUMNS, Where, parse
 log = logging.getLogger(__name__)
 
 FORMAT = 1  # of the folder; a newer one is refused
-WHOLE = (0.0, 0.0, 1.0, 1.0)  # the box of a whole picture
 CANDIDATES = 100  # items that each vector of a query of several puts forward
-
-Box = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,9 @@ from .errors import SareeError
 
 MAX_PIXELS = 200_000_000  # larger than any camera or flatbed makes; 0.6 GB once decoded
 
+Box = tuple[float, float, float, float]  # left, top, right, bottom of a part, in shares of a picture's sides
+WHOLE: Box = (0.0, 0.0, 1.0, 1.0)
+
 
 class ImageError(SareeError):
     """One file that cannot be read as an image: `name` is the file, `reason` says why in plain words."""

@@ -357,7 +357,7 @@ def _frames(
     run: Run, pictures: np.ndarray, way: _Way, detail: bool, painted: dict[tuple[int, int], np.ndarray]
 ) -> Iterator[np.ndarray]:
     """(H, W, 3) uint8 each."""
-    small = shrunk(pictures, run.config.model.image_size)
+    small, cut = shrunk(pictures, run.config.model.image_size), run.config.model.motif_dim
     looking = small if run.config.model.levels > 1 else small[:1]  # else all lower latents are the same: none
     drawn = [_drawn(run, way.z, picture) for picture in looking] * (len(small) // len(looking))
     coloured = None
@@ -376,7 +376,8 @@ def _frames(
             parts, expected = zip(*(coloured(i, t) for i in shown), strict=True)
             shift = drawing - sum(weights[i] * lab for i, lab in zip(shown, expected, strict=True))
             frame = retouch.fused(np.stack(parts), weights[shown], shift)
-            yield frame if len(shown) == 1 else _settled(run, frame, way.z[t])
+            mixed = len(shown) > 1  # and grey with it
+            yield _brought(run, frame, {"colour": way.z[t, cut:]}, SETTLE) if mixed else frame
 
 
 Coloured = Callable[[int, int], tuple[np.ndarray, np.ndarray]]
@@ -415,27 +416,22 @@ def in_colours_of(run: Run, picture: np.ndarray, other: np.ndarray) -> np.ndarra
     """
     if np.array_equal(picture, other):
         return picture
-    cfg = run.config.model
-    mine, theirs = (shrunk(one[None], cfg.image_size)[0] for one in (picture, other))
+    mine, theirs = (shrunk(one[None], run.config.model.image_size)[0] for one in (picture, other))
     painted = retouch.repainted(picture, retouch.palette_change(mine, theirs))
-    if not cfg.colour_dim or cfg.channels != 3:
-        return painted
-    mu, cut = encode(run, np.stack([mine, theirs])).mu, cfg.motif_dim
+    mu, cut = encode(run, np.stack([mine, theirs])).mu, run.config.model.motif_dim
     return _brought(run, painted, {"motif": mu[0, :cut], "colour": mu[1, cut:]}, STAY)
 
 
-def _settled(run: Run, frame: np.ndarray, z: np.ndarray) -> np.ndarray:
-    """Photographs laid into each other (H, W, 3) uint8, with the colours of the place (D,) again."""
+def _brought(run: Run, picture: np.ndarray, wanted: dict[str, np.ndarray], stay: Sequence[float]) -> np.ndarray:
+    """A photograph (H, W, 3) uint8, each of a few colours moved until the encoder sees the latents that are wanted.
+
+    As it is where the model knows no colours, or none apart.
+    """
     cfg = run.config.model
     if not cfg.colour_dim or cfg.channels != 3:
-        return frame
-    return _brought(run, frame, {"colour": z[cfg.motif_dim :]}, SETTLE)
-
-
-def _brought(run: Run, picture: np.ndarray, wanted: dict[str, np.ndarray], stay: Sequence[float]) -> np.ndarray:
-    """A photograph (H, W, 3) uint8, each of a few colours moved until the encoder sees the latents that are wanted."""
+        return picture
     colours, lab = _palette(picture), retouch.to_oklab(picture)
-    moves = _tuned(run, shrunk(picture[None], run.config.model.image_size)[0], colours, wanted, stay)
+    moves = _tuned(run, shrunk(picture[None], cfg.image_size)[0], colours, wanted, stay)
     return retouch.from_oklab(lab + _shares(lab, colours) @ moves)
 
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from .images import read_image, square
+from .images import WHOLE, Box, read_image, square
 
 CROPS = 12  # small squares of a picture at most
 LARGE = 5  # squares as wide as the cloth at most: more lie in a long picture
@@ -23,9 +23,6 @@ PLAIN = 0.6  # share of the border that must be alike before it is called a plai
 CLOTH = 0.6  # share of a square that must be cloth
 GAP = 9  # pixels of the reduced picture: a gap in the cloth narrower than this is cloth
 LEAST = 0.08  # with less cloth than this the background was guessed wrong
-
-Box = tuple[float, float, float, float]
-WHOLE: Box = (0.0, 0.0, 1.0, 1.0)
 
 
 class Parts(NamedTuple):

@@ -16,12 +16,10 @@ from PIL import Image, ImageDraw, ImageFont
 
 from .errors import SareeError
 from .files import atomic_write
-from .images import read_image
+from .images import WHOLE, Box, read_image
 
 PAPER, MAT = (252, 251, 248), (241, 238, 231)  # warm near-whites: cloth looks grey on pure white
 INK, SOFT = (38, 35, 31), (110, 104, 96)
-
-Box = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)
@@ -147,7 +145,7 @@ def _draw_tile(sheet: Image.Image, draw: ImageDraw.ImageDraw, at: tuple[int, int
     width, height = (max(1, round(length * scale)) for length in image.size)
     left, top = x + (side - width) // 2, y + (side - height) // 2
     sheet.paste(image.convert("RGB").resize((width, height), Image.Resampling.LANCZOS), (left, top))
-    if tile.box is not None and tuple(tile.box) != (0, 0, 1, 1):
+    if tile.box is not None and tuple(tile.box) != WHOLE:
         x0, y0, x1, y1 = tile.box
         corners = [left + x0 * width, top + y0 * height, left + x1 * width - 1, top + y1 * height - 1]
         for inset, colour in ((0, INK), (1, PAPER), (2, INK)):  # a light line between two dark ones shows on any cloth

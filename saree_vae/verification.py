@@ -19,6 +19,8 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from .images import Box
+
 FIRST = 20  # hits that are verified: on val the right picture is among them for all phone photos and shuffled palettes
 SAME = 0.5  # overlaps from here on tell one design; below, on val, outlines of mannequins met as well
 SIDE = 256  # pixels of the longer side at which pictures are looked at
@@ -36,8 +38,6 @@ NARROWEST = 16  # pixels of the shorter side: narrower pictures have no keypoint
 SHADE = 3  # units of Lab that one shade spans: with 5 or 8, val's shuffled palettes find themselves less often
 PART = 0.8  # of a stored picture may be what the query shows: its shades are then a little more of the query
 HELD = 0.8  # colours from here on are the very same; below, a lamp's tint decides and not the cloth
-
-Box = tuple[float, float, float, float]  # left, top, right, bottom, in shares of a picture's sides
 
 
 def small(picture: np.ndarray) -> np.ndarray:

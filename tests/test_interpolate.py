@@ -164,7 +164,7 @@ def test_photographs_laid_into_each_other_have_the_colours_of_the_place_again(li
     monkeypatch.setattr(interpolate, "TUNING", 20)
     monkeypatch.setattr(interpolate, "SETTLE", (0.0, 0.0, 0.0))  # the untrained encoder tells colours hardly apart
     settled = interpolate.interpolate(lively, pair, along="motif", steps=3)
-    monkeypatch.setattr(interpolate, "_settled", lambda run, frame, z: frame)
+    monkeypatch.setattr(interpolate, "SETTLE", (1e9, 1e9, 1e9))  # as they were laid
     found = interpolate.interpolate(lively, pair, along="motif", steps=3)
     seen = [encode(lively, shrunk(way.frames, 64)) for way in (found, settled)]
     stays, stays_settled = ((unit(one.colour) @ unit(one.colour)[0])[1] for one in seen)
