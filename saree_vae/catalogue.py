@@ -8,7 +8,7 @@ import os
 import sqlite3
 import threading
 import uuid
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -16,6 +16,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 
 from .data import Item
@@ -25,7 +26,7 @@ from .images import WHOLE, Box, ImageError, read_image
 from .index import LatentIndex, read_stamp
 from .kin import NEAREST, kinship
 from .latents import WEIGHTS, pairing, unit, weighted
-from .verification import FIRST, Same, verified, ways
+from .verification import FIRST, Same, small, verified, ways
 from .where import ITEM_COLUMNS, Where, parse
 
 log = logging.getLogger(__name__)
@@ -787,12 +788,13 @@ def _verified(
     Args:
         shares: of motif and colour in a score.
     """
-    look, compare = ways(shares[0])
-    asked = [look(picture) for picture in pictures]
+    by_design = shares[0] > 0
+    asked = [cv2.imencode(".png", small(picture)[..., ::-1])[1].tobytes() for picture in pictures]
+    for picture in asked:
+        _looked_at(by_design, picture)  # once, before many threads ask for it
 
     def same(thumbnail: bytes) -> Same:
-        stored = _looked_at(look, thumbnail)
-        return Same() if stored is None else max(compare(one, stored) for one in asked)
+        return max(_compared(by_design, picture, thumbnail) for picture in asked)
 
     first, rest = hits[: len(thumbnails)], hits[len(thumbnails) :]
     with ThreadPoolExecutor(_THREADS) as pool:
@@ -806,10 +808,16 @@ def _same_as(hit: Hit, how: Same) -> Hit:
     return replace(hit, same=how.share, box=box, query_box=query_box)
 
 
+@lru_cache(maxsize=2000)  # 60 MB: who moves the app's slider meets the same pieces again
+def _compared(by_design: bool, picture: bytes, thumbnail: bytes) -> Same:
+    one, stored = (_looked_at(by_design, file) for file in (picture, thumbnail))
+    return Same() if one is None or stored is None else ways(by_design)[1](one, stored)
+
+
 @lru_cache(maxsize=500)  # 125 MB: who searches often comes by the same pieces
-def _looked_at(look: Callable, thumbnail: bytes) -> tuple | None:
+def _looked_at(by_design: bool, file: bytes) -> tuple | None:
     try:
-        return look(read_image(thumbnail))
+        return ways(by_design)[0](read_image(file))
     except ImageError:  # the item is no less found for it
         return None
 

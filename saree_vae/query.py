@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from .catalogue import WHOLE, Box, Catalogue, Hit
 from .checkpoint import Run
 from .encoding import encode
 from .errors import SareeError
-from .images import read_image, square
+from .images import ImageError, read_image, square
 from .indexing import embed
 from .latents import unit
 from .verification import SIDE, small
@@ -93,9 +94,12 @@ def of_part(run: Run, source: str | Path | bytes, box: Box) -> Query:
 
 
 def of_piece(catalogue: Catalogue, key: str) -> Query:
-    """A piece of the catalogue, as it is stored."""
+    """A piece of the catalogue, as it is stored; verified by its thumbnail, if that can be read."""
     mu, boxes = catalogue.vectors(key)
-    return Query(_halves(mu, catalogue.motif_dim), tuple(boxes), (key,))
+    pictures: tuple[np.ndarray, ...] = ()
+    with suppress(ImageError):
+        pictures = (read_image(catalogue.thumbnail(key)),)
+    return Query(_halves(mu, catalogue.motif_dim), tuple(boxes), (key,), pictures)
 
 
 def mixed(liked: Sequence[Query], disliked: Sequence[Query], motif_dim: int) -> Query:

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from saree_vae import verification
-from saree_vae.catalogue import WHOLE, Catalogue, Entry
+from saree_vae import query, verification
+from saree_vae.catalogue import WHOLE, Catalogue, Entry, _compared
 from saree_vae.images import read_image, thumbnail
 from saree_vae.verification import FIRST, HELD, SAME, SIDE, Same, contained, overlap, palette, sight, small, verified
 from saree_vae.views import evaluation_view
@@ -268,3 +268,24 @@ def test_kin_are_not_verified(catalogue):
 def test_of_several_pictures_of_a_piece_one_is_enough(catalogue):
     pictures = [read_image(jpeg(drawn(77))), phone_photo(drawn(105))]
     assert catalogue.search_one(QUERY, k=1, pictures=pictures)[0].key == "05"
+
+
+def test_asked_by_a_stored_piece_its_twin_comes_first(tmp_path):
+    pictures = {"asked": drawn(1), "looks more alike": drawn(2), "twin": phone_photo(drawn(1))}
+    with Catalogue.create(tmp_path / "cat", **MODEL) as made:
+        for n, (key, picture) in enumerate(pictures.items()):
+            mu = np.float32([[1, n / 10, 1, 0]])
+            made.add([Entry(key, key, f"{n:064}", None, None, {}, jpeg(picture), mu, mu * 0 + 1)])
+        first, second = query.find(made, query.of_piece(made, "asked"), 9)
+        assert (first.key, second.key) == ("twin", "looks more alike")
+        assert first.same > SAME > second.same == 0
+
+
+def test_what_was_compared_is_not_compared_again_when_the_weights_move(catalogue):
+    picture = phone_photo(drawn(104))
+    catalogue.search_one(QUERY, k=5, pictures=[picture])
+    compared = _compared.cache_info().misses
+    catalogue.search_one(QUERY, k=5, pictures=[picture], colour=0.7)
+    assert _compared.cache_info().misses == compared
+    catalogue.search_one(QUERY, k=5, pictures=[picture], motif=0)  # asked by colours, they are looked at
+    assert _compared.cache_info().misses == compared + FIRST
