@@ -11,12 +11,11 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from scipy.optimize import minimize_scalar
-from scipy.sparse import coo_matrix, diags
 from sklearn.kernel_ridge import KernelRidge
-from sklearn.neighbors import NearestNeighbors
 from torch import Tensor
 
 from saree_vae.errors import SareeError
+from saree_vae.kin import spread
 from saree_vae.latents import Latents
 
 from .graph import resolve
@@ -29,7 +28,6 @@ BY_GRAPH = 0.5  # weight of naming the cluster by the graph alone: without it th
 ATTRIBUTES = 1.0  # weight of telling what is to be seen
 HELD_OUT = 5  # one in so many clusters is held out to set what a cluster never shown gets
 CLUSTERS = 10  # fewer than this are too few to hold some out
-NEIGHBOURS, SPREAD, ROUNDS, WARMTH = 20, 0.95, 50, 0.1  # of spreading labels, see `spread`
 FEW = 20  # labelled pictures of a cluster, on average
 UNLABELLED = 0.5  # share of training that pictures without a label get at most
 TRUST = (0.0, 1.0, 2.0, 4.0, 8.0)  # weights of what labelled pieces claim that are tried
@@ -221,31 +219,6 @@ def _without(taught: Taught, held: np.ndarray) -> Taught:
     targets = taught.targets.clone()
     targets[:, held] = 0
     return replace(taught, targets=targets, weights=np.where(gone, 0.0, taught.weights))
-
-
-def spread(embedding: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """Labels for pictures that have none, from those of their neighbours, and theirs, (N, K) probabilities.
-
-    F <- SPREAD * S F + (1 - SPREAD) * targets, with S the normalised likeness of each picture's NEIGHBOURS nearest
-    (Zhou et al. 2004, "Learning with local and global consistency"); then every class is given the same mass, and what
-    is likely is made likelier. A picture that no label reaches gets zeros.
-
-    Args:
-        embedding: unit rows, (N, D); targets: (N, K), rows of zeros where there is no label.
-    """
-    near = min(NEIGHBOURS, len(embedding) - 1)
-    distance, index = NearestNeighbors(n_neighbors=near + 1).fit(embedding).kneighbors(embedding)
-    rows = np.repeat(np.arange(len(embedding)), near + 1)
-    likeness = np.exp(-(distance.ravel() ** 2) / 2 / WARMTH)  # of cosine c: exp((c - 1) / WARMTH)
-    likeness[rows == index.ravel()] = 0
-    links = coo_matrix((likeness, (rows, index.ravel())), shape=(len(embedding),) * 2).tocsr()
-    links = (links + links.T) / 2
-    scale = diags(np.asarray(links.sum(1)).ravel().clip(1e-12) ** -0.5)
-    links, found = scale @ links @ scale, targets.copy()
-    for _ in range(ROUNDS):
-        found = SPREAD * (links @ found) + (1 - SPREAD) * targets
-    found = (found / found.sum(0).clip(1e-12)) ** 2
-    return found / found.sum(1, keepdims=True).clip(1e-300)
 
 
 def _steps(taught: Taught) -> int:

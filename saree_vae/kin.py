@@ -1,7 +1,7 @@
 """All of a kind: likeness that passes on from piece to piece, not from the query alone.
 
 What looks most like a picture is found by its cosine. Two pieces of one craft may look little alike, though, and yet be
-joined by others between them: ranked along those, more of the query's kind come up.
+joined by others between them: ranked along those, more of the query's kind come up. Labels pass on so, too (`spread`).
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ NEIGHBOURS = 10  # of each row, to which it passes likeness on
 POWER = 3  # of a cosine: how much less is passed on to what is less alike
 BLOCK = 1000  # rows that are compared with all others at once
 PASSED_ON = 0.9  # the rest stays with the query
+LISTENED_TO, SPREAD, ROUNDS, WARMTH = 20, 0.95, 50, 0.1  # of spreading labels, see `spread`
 
 
 def mutual(rows: np.ndarray, count: int) -> list[np.ndarray]:
@@ -75,3 +76,31 @@ def _walked(joined) -> np.ndarray:
     start[0] = 1
     reached, _ = cg(identity(len(start)) - PASSED_ON * joined, start, rtol=1e-6)
     return reached.clip(min=0).astype(np.float32)
+
+
+def spread(embedding: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """Labels for pictures that have none, from those of their neighbours, and theirs, (N, K) probabilities.
+
+    F <- SPREAD * S F + (1 - SPREAD) * targets, with S the normalised likeness of each picture's LISTENED_TO nearest
+    (Zhou et al. 2004, "Learning with local and global consistency"); then every class is given the same mass, and what
+    is likely is made likelier. A picture that no label reaches gets zeros.
+
+    Args:
+        embedding: unit rows, (N, D); targets: (N, K), rows of zeros where there is no label.
+    """
+    from scipy.sparse import coo_matrix, diags
+    from sklearn.neighbors import NearestNeighbors
+
+    near = min(LISTENED_TO, len(embedding) - 1)
+    distance, index = NearestNeighbors(n_neighbors=near + 1).fit(embedding).kneighbors(embedding)
+    rows = np.repeat(np.arange(len(embedding)), near + 1)
+    likeness = np.exp(-(distance.ravel() ** 2) / 2 / WARMTH)  # of cosine c: exp((c - 1) / WARMTH)
+    likeness[rows == index.ravel()] = 0
+    links = coo_matrix((likeness, (rows, index.ravel())), shape=(len(embedding),) * 2).tocsr()
+    links = (links + links.T) / 2
+    scale = diags(np.asarray(links.sum(1)).ravel().clip(1e-12) ** -0.5)
+    links, found = scale @ links @ scale, targets.copy()
+    for _ in range(ROUNDS):
+        found = SPREAD * (links @ found) + (1 - SPREAD) * targets
+    found = (found / found.sum(0).clip(1e-12)) ** 2
+    return found / found.sum(1, keepdims=True).clip(1e-300)

@@ -9,8 +9,9 @@ both    its own design or, as often, such a neighbour's, in the colours of anoth
 
 A neighbour is one of the pictures of its cluster that are most like it, in motif and colour.
 
-Pictures whose cluster nobody told take part as of the cluster that most votes go to. Colours of other clusters are not
-taken: colours tell clusters, too, and classifiers lost by it.
+Pictures whose cluster nobody told take part as of the cluster whose label comes to them from picture to picture
+(`kin.spread`): so few labels are enough. Colours of other clusters are not taken: colours tell clusters, too, and
+classifiers lost by it.
 
 A gate lets no variant pass that its cluster's evidence has left, that is a near-copy of a training picture, or that is
 stranger than training pictures are. What is made of a picture depends on the seed and on how many are asked, and not on
@@ -45,12 +46,13 @@ from .encoding import decode, encode, to_images, to_tensor
 from .errors import SareeError
 from .files import atomic_write
 from .images import ImageError, image_size, read_image, read_square, square
-from .latents import Latents
+from .kin import spread
+from .latents import WEIGHTS, Latents, weighted
 
 VARY = ("colour", "motif", "both")
 SIDE = 512  # of a variant at most, in pixels: twice what most classifiers look at
 TRIES = 5  # draws for one variant before it is given up
-NEIGHBOURS = 5  # of its cluster, of which one is drawn
+NEIGHBOURS = 15  # of its cluster, of which one is drawn
 OTHERS = 0.5  # of variants by "both" have a neighbour's design
 VOTERS = 10  # nearest training pictures that vote, and whose mean distance is the strangeness
 SHARPNESS = 0.1  # a voter counts exp(cosine / this)
@@ -89,10 +91,7 @@ class Known:
 
     def __init__(self, items: Sequence[Item], latents: Latents, looks: Looks):
         self.items, self.latents, self.looks = tuple(items), latents, looks
-        self._scale = np.float32(
-            np.sqrt(0.5 if latents.colour.shape[1] else 1)
-        )  # of two unit halves, a mean of cosines
-        self.embedding = self._scale * latents.embedding()
+        self.embedding = _embedded(latents)
         self.clusters = np.array([item.cluster or "" for item in items])
         self.usual = float(np.quantile(self.strangeness(latents, np.arange(len(items))[:, None]), USUAL))
 
@@ -148,11 +147,12 @@ class Known:
 
     @cached_property
     def believed(self) -> np.ndarray:
-        """The cluster of each picture: as told, or to which most votes go; "" where it has no majority."""
-        own, names = np.arange(len(self.items))[:, None], sorted({*self.clusters} - {""})
-        told = self._votes(self.latents, own) if names else None
-        votes = np.stack([_part_of(told, np.full(len(own), name)) for name in names or [""]])
-        likeliest = np.where(votes.max(0) > 0.5, np.array(names or [""])[votes.argmax(0)], "")
+        """The cluster of each picture: as told, or whose label comes to it; "" where others together are likelier."""
+        names = np.unique(self.clusters[self.clusters != ""])
+        if not len(names) or (self.clusters != "").all():
+            return self.clusters
+        shares = spread(self.embedding, (self.clusters[:, None] == names).astype(float))
+        likeliest = np.where(shares.max(1) > 0.5, names[shares.argmax(1)], "")
         return np.where(self.clusters != "", self.clusters, likeliest)
 
     def strangeness(self, latents: Latents, apart: np.ndarray) -> np.ndarray:
@@ -173,7 +173,7 @@ class Known:
 
     def _nearest(self, latents: Latents, apart: np.ndarray, among: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Rows and cosines of the VOTERS nearest of some pictures, (N, VOTERS) each."""
-        embedding, found = self._scale * latents.embedding(), []
+        embedding, found = _embedded(latents), []
         count = min(VOTERS, len(among) - apart.shape[1])
         for start in range(0, len(latents), 256):  # among a quarter of a million pictures 256 MB
             rows = slice(start, start + 256)
@@ -182,6 +182,12 @@ class Known:
             best = np.argpartition(-cosine, count - 1, axis=1)[:, :count]
             found.append((among[best], np.take_along_axis(cosine, best, 1)))
         return np.concatenate([rows for rows, _ in found]), np.concatenate([cosines for _, cosines in found])
+
+
+def _embedded(latents: Latents) -> np.ndarray:
+    """Unit rows whose inner products compare pictures as a search does, (N, D)."""
+    colour = WEIGHTS["colour"] if latents.colour.shape[1] else 0.0
+    return weighted(latents.embedding(), latents.motif_dim, WEIGHTS["motif"], colour)
 
 
 def _part_of(votes: tuple[np.ndarray, np.ndarray] | None, clusters: np.ndarray) -> np.ndarray:

@@ -29,7 +29,7 @@ import kg.fit
 import kg.head
 from kg import graph_hash, load_graph, schema
 from kg.explain import LEAST, TOLD, Why, explain
-from kg.fit import claimed, fit, spread
+from kg.fit import claimed, fit
 from kg.graph import closed_terms, members
 from kg.head import (
     NEAREST,
@@ -45,6 +45,7 @@ from kg.head import (
     speaking,
     threshold,
 )
+from saree_vae import kin
 from saree_vae.errors import SareeError
 from saree_vae.latents import Latents, unit
 
@@ -651,7 +652,7 @@ def arcs(count: int = 60) -> World:
 
 
 def test_labels_spread_along_what_is_alike(graph, monkeypatch):
-    monkeypatch.setattr(kg.fit, "NEIGHBOURS", 6)
+    monkeypatch.setattr(kin, "LISTENED_TO", 6)
     latents, labels, splits = arcs()
     found = {
         unlabelled: fit(latents, labels, splits, graph, model=MODEL, unlabelled=unlabelled, tell=lambda _: None)
@@ -659,53 +660,6 @@ def test_labels_spread_along_what_is_alike(graph, monkeypatch):
     }
     mean = {known: np.mean([recall(one, latents, name) for name in one.shown]) for known, one in found.items()}
     assert mean[True] > 0.9 > 0.75 > mean[False]
-
-
-def blobs(counts: Sequence[int], noise: np.random.Generator) -> np.ndarray:
-    """Unit rows in blobs around the axes."""
-    rows = np.concatenate(
-        [np.eye(len(counts))[i] + 0.05 * noise.normal(size=(n, len(counts))) for i, n in enumerate(counts)]
-    )
-    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
-
-
-def test_a_label_spreads_over_its_blob(noise):
-    targets = np.zeros((100, 2))
-    targets[0, 0] = targets[30, 1] = 1
-    found = spread(blobs([30, 70], noise), targets)
-    np.testing.assert_allclose(found.sum(1), 1)
-    assert found[:30, 0].min() > 0.99 and found[30:, 1].min() > 0.99
-
-
-def test_spreading_comes_to_the_closed_form(noise, monkeypatch):
-    # Zhou et al.: F = (1 - a) (I - a S)^-1 Y; then each class gets the same mass, and squares make likely likelier.
-    monkeypatch.setattr(kg.fit, "ROUNDS", 3000)
-    x = noise.normal(size=(9, 3))
-    x /= np.linalg.norm(x, axis=1, keepdims=True)
-    targets = np.zeros((9, 2))
-    targets[[0, 1, 2], [0, 0, 1]] = 1
-    w = np.exp((x @ x.T - 1) / kg.fit.WARMTH) * (1 - np.eye(9))
-    s = w / np.sqrt(np.outer(w.sum(0), w.sum(0)))
-    f = np.linalg.solve(np.eye(9) - kg.fit.SPREAD * s, targets)
-    f = (f / f.sum(0)) ** 2
-    np.testing.assert_allclose(spread(x, targets), f / f.sum(1, keepdims=True), atol=1e-6)
-
-
-def test_a_picture_that_no_label_reaches_gets_none(noise, monkeypatch):
-    monkeypatch.setattr(kg.fit, "NEIGHBOURS", 3)
-    targets = np.zeros((30, 2))
-    targets[0, 0] = targets[10, 1] = 1
-    found = spread(blobs([10, 10, 10], noise), targets)
-    assert not found[20:].any()
-    np.testing.assert_allclose(found[:20].sum(1), 1)
-
-
-@pytest.mark.parametrize("count", [1, 2, 5])
-def test_few_pictures_have_few_neighbours(count):
-    targets = np.zeros((count, 2))
-    targets[0, 0] = 1
-    found = spread(np.eye(5)[:count], targets)
-    assert found.shape == (count, 2) and found[0].tolist() == [1, 0] and np.isfinite(found).all()
 
 
 def controls(names: Sequence[str]) -> World:

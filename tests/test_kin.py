@@ -1,12 +1,14 @@
-"""Kinship: what a walk from piece to piece finds that the cosine to the query does not."""
+"""Kinship: what a walk from piece to piece finds that the cosine to the query does not; labels that pass on so."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
 
 from saree_vae import kin
-from saree_vae.kin import kinship
+from saree_vae.kin import kinship, spread
 from saree_vae.latents import unit, weighted
 
 
@@ -78,3 +80,50 @@ def test_weighted_rows_have_the_mean_of_both_cosines():
     scaled = weighted(np.concatenate(halves, 1), 4, 1.0, 0.3)
     motif, colour = (half @ half.T for half in halves)
     np.testing.assert_allclose(scaled @ scaled.T, (motif + 0.3 * colour) / 1.3, atol=1e-6)
+
+
+def blobs(counts: Sequence[int], noise: np.random.Generator) -> np.ndarray:
+    """Unit rows in blobs around the axes."""
+    rows = np.concatenate(
+        [np.eye(len(counts))[i] + 0.05 * noise.normal(size=(n, len(counts))) for i, n in enumerate(counts)]
+    )
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def test_a_label_spreads_over_its_blob(noise):
+    targets = np.zeros((100, 2))
+    targets[0, 0] = targets[30, 1] = 1
+    found = spread(blobs([30, 70], noise), targets)
+    np.testing.assert_allclose(found.sum(1), 1)
+    assert found[:30, 0].min() > 0.99 and found[30:, 1].min() > 0.99
+
+
+def test_spreading_comes_to_the_closed_form(noise, monkeypatch):
+    # Zhou et al.: F = (1 - a) (I - a S)^-1 Y; then each class gets the same mass, and squares make likely likelier.
+    monkeypatch.setattr(kin, "ROUNDS", 3000)
+    x = noise.normal(size=(9, 3))
+    x /= np.linalg.norm(x, axis=1, keepdims=True)
+    targets = np.zeros((9, 2))
+    targets[[0, 1, 2], [0, 0, 1]] = 1
+    w = np.exp((x @ x.T - 1) / kin.WARMTH) * (1 - np.eye(9))
+    s = w / np.sqrt(np.outer(w.sum(0), w.sum(0)))
+    f = np.linalg.solve(np.eye(9) - kin.SPREAD * s, targets)
+    f = (f / f.sum(0)) ** 2
+    np.testing.assert_allclose(spread(x, targets), f / f.sum(1, keepdims=True), atol=1e-6)
+
+
+def test_a_picture_that_no_label_reaches_gets_none(noise, monkeypatch):
+    monkeypatch.setattr(kin, "LISTENED_TO", 3)
+    targets = np.zeros((30, 2))
+    targets[0, 0] = targets[10, 1] = 1
+    found = spread(blobs([10, 10, 10], noise), targets)
+    assert not found[20:].any()
+    np.testing.assert_allclose(found[:20].sum(1), 1)
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_few_pictures_have_few_neighbours(count):
+    targets = np.zeros((count, 2))
+    targets[0, 0] = 1
+    found = spread(np.eye(5)[:count], targets)
+    assert found.shape == (count, 2) and found[0].tolist() == [1, 0] and np.isfinite(found).all()

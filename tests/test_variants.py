@@ -20,6 +20,7 @@ from saree_vae import checkpoint, config, data, evaluate, files, images, indexin
 from saree_vae.catalogue import Catalogue
 from saree_vae.errors import SareeError
 from saree_vae.images import read_square
+from saree_vae.latents import Latents
 from saree_vae.variants import Known, Maker
 
 runner = CliRunner()
@@ -249,7 +250,19 @@ def test_what_is_stranger_than_training_pictures_is_refused(run, known, monkeypa
     assert judged(run, known, [noise.integers(0, 256, (96, 96, 3)).astype(np.uint8)]) == [""]
 
 
-def test_believed_clusters_are_those_most_votes_go_to_and_told_ones_stay(known):
+def test_a_label_is_believed_of_what_is_joined_to_it_by_pictures_between(known):
+    """Two arcs side by side: of each one end is told, beside which the other arc's far end lies nearer than its own."""
+    along = np.linspace(0, np.pi, 60)
+    mu = np.concatenate([np.stack([np.cos(along), np.sin(along), 0 * along + z], 1) for z in (-0.6, 0.6)])
+    latents = Latents(tuple(map(str, range(120))), np.float32(mu), np.float32(mu * 0 + 1), 3)
+    names = np.repeat(["one", "other"], 60)
+    told = {0: "one", 119: "other"}
+    items = [data.Item(str(i), Path(str(i)), told.get(i), split="train") for i in range(120)]
+    looks = data.Looks(np.zeros((120, *known.looks.shape.shape[1:])), np.zeros((120, *known.looks.colour.shape[1:])))
+    assert (Known(items, latents, looks).believed == names).all()
+
+
+def test_believed_clusters_are_some_that_were_told_and_told_ones_stay(known):
     told = np.array([i for i in range(len(known.items)) if i % 2])
     some = known.telling(told)
     assert (some.believed[told] == known.clusters[told]).all()
