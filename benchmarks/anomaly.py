@@ -6,8 +6,9 @@ RUN was trained on the photographs. "Not learnt" is our score by a scorer to whi
 made up. For crafts never seen, a model is trained without --unseen classes (three, drawn by the seed, if not named);
 their pictures are strange, and test pictures of all other classes usual. There the last two rows have labels, unlike
 all others: "fits no labelled class" is by what `saree-vae predict` says that a craft may be new. That model is trained
-with --config and --epochs, after --from if that is given; the plain autoencoder with a convolutional encoder, from
-nothing. An interrupted command goes on where it was when it is given the same --work again.
+with --config and --epochs, after --from if that is given, and then --kin epochs more by kin; the plain autoencoder with
+a convolutional encoder, from nothing. An interrupted command goes on where it was when it is given the same --work
+again.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     report: dict = {"seed": options.seed, "missing": [], "rows": []}
     chosen = options.only or STUDIES
     epochs = options.epochs or config.load(options.config).train.epochs
-    report |= {"config": Path(options.config).stem, "epochs": epochs, "start": options.start}
+    report |= {"config": Path(options.config).stem, "epochs": epochs, "start": options.start, "kin": options.kin}
     if "pictures" in chosen:
         report["rows"] += of_pictures(run, dataset, options, report["missing"])
     if "unseen" in chosen:
@@ -62,6 +63,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--strange", help="a folder of pictures that show no textile")
     parser.add_argument("--unseen", action="append", help="a class to leave out; may be repeated")
     parser.add_argument("--only", action="append", choices=STUDIES, help="this study only")
+    parser.add_argument("--kin", type=int, default=0, help="epochs more by kin, of the model that has not seen classes")
     parser.add_argument("--seed", type=int, default=0)
     return parser.parse_args(arguments)
 
@@ -93,6 +95,9 @@ def of_unseen(classes: Sequence[str], dataset: DataSet, options: argparse.Namesp
     if not asked:
         raise SareeError(f"{dataset.root}: no picture is of class {', '.join(classes)}")
     run = study.trained("without classes", options, others, seed=options.seed)
+    if options.kin:
+        more = argparse.Namespace(**vars(options) | {"start": run.path, "epochs": options.kin})
+        run = study.trained("without classes, by kin", more, others, "objective.kin=true", seed=options.seed)
     plain = autoencoder("autoencoder without classes", options, others)
     tests = [item for item in others.of("test") if item.cluster]
     usual = detection.pictures(run, tests)
@@ -197,7 +202,8 @@ def markdown(report: dict) -> str:
         tables.append(study.table([figure, *parts, *damages], lines))
     held = f"; unseen: {', '.join(report['unseen'])}" if "unseen" in report else ""
     start = f" (without classes: after {report['start']})" if report.get("start") else ""
-    learnt = f"Seed {report['seed']}, `{report['config']}`, {report['epochs']} epochs{start}{held}"
+    kin = f", then {report['kin']} by kin" if report.get("kin") else ""
+    learnt = f"Seed {report['seed']}, `{report['config']}`, {report['epochs']} epochs{start}{kin}{held}"
     about = f"{learnt}; 95 % bootstrap intervals; strange is positive."
     return "\n\n".join([about, *tables, *dict.fromkeys(report["missing"])])
 
