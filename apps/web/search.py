@@ -397,8 +397,8 @@ def _show_hits(found: Collection, hits: Sequence[Hit], slant: float) -> None:
         cards.append(replace(card, picture=parts.boxed(card.picture, hit.box)))
     parts.gallery(cards, "hits", lambda card: _actions(card))
     st.caption(
-        "The very same design: laid over the picture you ask by, edges meet edges. The very same colours: this piece has "
-        "nearly all of its shades. "
+        "The very same design: laid over the picture you ask by, edges meet edges. The very same colours: this piece "
+        "has nearly all of its shades. "
         "Match: strong where half of this catalogue's pieces are less like the piece that is nearest to them; "
         "weak where nine of ten are more like it."
     )
