@@ -90,7 +90,7 @@ TABLES = {  # by the script that measures, and prints, them, or that SCRIPTS nam
     "transfer": ("The loom and the photographs", "--epochs {epochs[trained on the loom]}"),
     "cluster_head": (
         "Naming the craft",
-        "--labelled-run runs/labels --others not_textiles --seeds {count} --epochs {epochs}",
+        "{labels}--others not_textiles --seeds {count} --epochs {epochs}",
     ),
     "regions": ("What regions cost", ""),
     "verifying": ("What verification finds and costs", ""),
@@ -129,6 +129,7 @@ NAMING = (
     ("all labels, macro-F1", "all", "macro-F1"),
     ("all labels, latents learned with labels, macro-F1", "labelled", "macro-F1"),
     ("5 pictures of each, macro-F1", "few", "macro-F1"),
+    ("all labels, the parent group", "all", "parent group"),
     ("the parent group, latents learned with labels", "labelled", "parent group"),
     ("never shown a picture of it, hit@1", "never_shown", "hit@1"),
     ("never shown a picture of it, hit@5", "never_shown", "hit@5"),
@@ -185,7 +186,8 @@ def tables() -> str:
             if "seeds" in report:
                 report |= {"seed": " --seed ".join(map(str, report["seeds"])), "count": len(report["seeds"])}
             script, run = SCRIPTS.get(name, name), RUNS.get(name, "")
-            command = f"benchmarks/{script}.py {run}{OTHER_DATA.get(name, DATA)}{options.format_map(report)}"
+            told = report | {"labels": "--labelled-run runs/labels " if "labelled" in report else ""}
+            command = f"benchmarks/{script}.py {run}{OTHER_DATA.get(name, DATA)}{options.format_map(told)}"
             table = _at_first(name) + _script(script).markdown(report)
             parts.append(f"## {title}\n\n    PYTHONPATH=. python {command.rstrip()}\n\n{table}")
     return "\n\n".join([*parts, PLANE])
@@ -225,7 +227,7 @@ def naming(report: dict) -> str:
         f"photographs, mean of {len(report['seeds'])} seeds of the head (`benchmarks/cluster_head.py`):"
     )
     lines = [f"| | {' | '.join(NAMERS)} |", f"|---|{'---:|' * len(NAMERS)}"]
-    for question, part, column in NAMING:
+    for question, part, column in (row for row in NAMING if row[1] in report):
         rows = report[part].get("rows", report[part])
         cells = [f"{rows[name][column]['mean']:.3f}" if name in rows else "" for name in NAMERS]
         lines.append(f"| {question} | {' | '.join(cells)} |")
