@@ -99,7 +99,7 @@ TABLES = {  # by the script that measures, and prints, them, or that SCRIPTS nam
     "interpolation": ("What lies between", "--run runs/textiles --pairs {pairs}"),
     "augment": ("What variants are worth", "--vary both"),
     "anomaly": ("What does not belong", "--only pictures --strange not_textiles --epochs {epochs}"),
-    "unseen": ("Crafts never seen", "--only unseen --from {start} --epochs {epochs}"),
+    "unseen": ("Crafts never seen", "--only unseen --from {start} --epochs {epochs} --kin {kin}"),
     "unseen_pretrained": (
         "Crafts never seen, begun with ImageNet",
         "--only unseen --config {config} --from {start} --epochs {epochs}",
