@@ -119,7 +119,6 @@ AT_FIRST = {
     **dict.fromkeys(("peers", "ablations", "family", "throughput"), f"{EARLIER}."),
     "transfer": f"{EARLIER}; `runs/textiles` was 50 epochs of it, from nothing.",
     "regions": f"{EARLIER}; `runs/textiles` was 50 epochs of it, from nothing, and the three best pairs counted.",
-    "augment": f"{EARLIER}; `runs/textiles` was 36 epochs of it at a temperature of 0.15.",
     "cluster_head": "Measured with the head of before: the five nearest pieces voted, where now all claim together; "
     "`runs/textiles` was what is `runs/first` now.",
     "sources": "Where both halves ask, colour counted as much as motif here.",
