@@ -119,8 +119,6 @@ AT_FIRST = {
     **dict.fromkeys(("peers", "ablations", "family", "throughput"), f"{EARLIER}."),
     "transfer": f"{EARLIER}; `runs/textiles` was 50 epochs of it, from nothing.",
     "regions": f"{EARLIER}; `runs/textiles` was 50 epochs of it, from nothing, and the three best pairs counted.",
-    "cluster_head": "Measured with the head of before: the five nearest pieces voted, where now all claim together; "
-    "`runs/textiles` was what is `runs/first` now.",
     "sources": "Where both halves ask, colour counted as much as motif here.",
 }
 # The question in plain words; part of cluster_head.json; the figure; our row.
