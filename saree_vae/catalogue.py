@@ -810,14 +810,16 @@ def _same_as(hit: Hit, how: Same) -> Hit:
 
 @lru_cache(maxsize=2000)  # 60 MB: who moves the app's slider meets the same pieces again
 def _compared(by_design: bool, picture: bytes, thumbnail: bytes) -> Same:
+    _, compare = ways(by_design)
     one, stored = (_looked_at(by_design, file) for file in (picture, thumbnail))
-    return Same() if one is None or stored is None else ways(by_design)[1](one, stored)
+    return Same() if one is None or stored is None else compare(one, stored)
 
 
 @lru_cache(maxsize=500)  # 125 MB: who searches often comes by the same pieces
 def _looked_at(by_design: bool, file: bytes) -> tuple | None:
+    look, _ = ways(by_design)
     try:
-        return ways(by_design)[0](read_image(file))
+        return look(read_image(file))
     except ImageError:  # the item is no less found for it
         return None
 

@@ -53,15 +53,21 @@ def kinship(query: np.ndarray, stored: np.ndarray) -> np.ndarray:
 
 def _joined(rows: np.ndarray):
     """The graph of rows, (M, M) sparse, symmetric, each weight divided by the root of both rows' sums."""
-    from scipy.sparse import coo_matrix, diags
-
     cosines = rows @ rows.T
     np.fill_diagonal(cosines, -1)
     count = min(NEIGHBOURS, len(rows) - 1)
     near = np.argpartition(-cosines, count - 1, axis=1)[:, :count] if count else np.zeros((len(rows), 0), int)
     weights = np.take_along_axis(cosines, near, 1).clip(0, 1) ** POWER
-    places = np.repeat(np.arange(len(rows)), count), near.ravel()
-    graph = coo_matrix((weights.ravel(), places), shape=cosines.shape).tocsr()
+    return _balanced(weights, near)
+
+
+def _balanced(weights: np.ndarray, near: np.ndarray):
+    """The graph of N rows and those near to each (N, K), both ways: (N, N) sparse, by the root of both rows' sums."""
+    from scipy.sparse import coo_matrix, diags
+
+    count, each = near.shape
+    places = np.repeat(np.arange(count), each), near.ravel()
+    graph = coo_matrix((weights.ravel(), places), shape=(count, count)).tocsr()
     graph = graph + graph.T
     scale = diags(np.asarray(graph.sum(1)).ravel().clip(1e-12) ** -0.5)
     return scale @ graph @ scale
@@ -88,18 +94,13 @@ def spread(embedding: np.ndarray, targets: np.ndarray) -> np.ndarray:
     Args:
         embedding: unit rows, (N, D); targets: (N, K), rows of zeros where there is no label.
     """
-    from scipy.sparse import coo_matrix, diags
     from sklearn.neighbors import NearestNeighbors
 
-    near = min(LISTENED_TO, len(embedding) - 1)
-    distance, index = NearestNeighbors(n_neighbors=near + 1).fit(embedding).kneighbors(embedding)
-    rows = np.repeat(np.arange(len(embedding)), near + 1)
-    likeness = np.exp(-(distance.ravel() ** 2) / 2 / WARMTH)  # of cosine c: exp((c - 1) / WARMTH)
-    likeness[rows == index.ravel()] = 0
-    links = coo_matrix((likeness, (rows, index.ravel())), shape=(len(embedding),) * 2).tocsr()
-    links = (links + links.T) / 2
-    scale = diags(np.asarray(links.sum(1)).ravel().clip(1e-12) ** -0.5)
-    links, found = scale @ links @ scale, targets.copy()
+    count = min(LISTENED_TO, len(embedding) - 1)
+    distance, near = NearestNeighbors(n_neighbors=count + 1).fit(embedding).kneighbors(embedding)
+    likeness = np.exp(-(distance**2) / 2 / WARMTH)  # of cosine c: exp((c - 1) / WARMTH)
+    likeness[near == np.arange(len(near))[:, None]] = 0
+    links, found = _balanced(likeness, near), targets.copy()
     for _ in range(ROUNDS):
         found = SPREAD * (links @ found) + (1 - SPREAD) * targets
     found = (found / found.sum(0).clip(1e-12)) ** 2

@@ -161,15 +161,12 @@ class Known:
 
     def evidence(self, latents: Latents, clusters: np.ndarray, apart: np.ndarray) -> np.ndarray:
         """The part of the nearest pictures' votes that goes to each one's cluster, (N,); those `apart` have none."""
-        return _part_of(self._votes(latents, apart), clusters)
-
-    def _votes(self, latents: Latents, apart: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
-        """For which clusters the nearest pictures vote, and how heavily, (N, VOTERS) each; None where none can."""
         labelled = np.flatnonzero(self.clusters != "")
-        if len(labelled) <= apart.shape[1]:
-            return None
+        if len(labelled) <= apart.shape[1]:  # none can vote
+            return np.zeros(len(clusters))
         rows, cosines = self._nearest(latents, apart, labelled)
-        return self.clusters[rows], np.exp((cosines - 1) / SHARPNESS)
+        weights = np.exp((cosines - 1) / SHARPNESS)
+        return (weights * (self.clusters[rows] == clusters[:, None])).sum(1) / weights.sum(1)
 
     def _nearest(self, latents: Latents, apart: np.ndarray, among: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Rows and cosines of the VOTERS nearest of some pictures, (N, VOTERS) each."""
@@ -188,14 +185,6 @@ def _embedded(latents: Latents) -> np.ndarray:
     """Unit rows whose inner products compare pictures as a search does, (N, D)."""
     colour = WEIGHTS["colour"] if latents.colour.shape[1] else 0.0
     return weighted(latents.embedding(), latents.motif_dim, WEIGHTS["motif"], colour)
-
-
-def _part_of(votes: tuple[np.ndarray, np.ndarray] | None, clusters: np.ndarray) -> np.ndarray:
-    """The part of the votes that goes to each one's cluster, (N,)."""
-    if votes is None:
-        return np.zeros(len(clusters))
-    names, weights = votes
-    return (weights * (names == clusters[:, None])).sum(1) / weights.sum(1)
 
 
 def _joined(looks: Sequence[Looks]) -> Looks:

@@ -251,7 +251,7 @@ def test_what_is_stranger_than_training_pictures_is_refused(run, known, monkeypa
 
 
 def test_a_label_is_believed_of_what_is_joined_to_it_by_pictures_between(known):
-    """Two arcs side by side: of each one end is told, beside which the other arc's far end lies nearer than its own."""
+    """Two arcs side by side, each told at one end; its other end lies nearer to the other's label than to its own."""
     along = np.linspace(0, np.pi, 60)
     mu = np.concatenate([np.stack([np.cos(along), np.sin(along), 0 * along + z], 1) for z in (-0.6, 0.6)])
     latents = Latents(tuple(map(str, range(120))), np.float32(mu), np.float32(mu * 0 + 1), 3)
