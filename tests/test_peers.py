@@ -14,7 +14,16 @@ from saree_vae.errors import SareeError
 
 ROOT = Path(__file__).parent.parent
 NAMES = {
-    *("ours", "ours, one embedding", "plain VAE", "SimCLR alone", "pythae VAE", "pythae VQ-VAE", "HOG"),
+    *(
+        "ours",
+        "ours, one embedding",
+        "ours, by regions, verified",
+        "plain VAE",
+        "SimCLR alone",
+        "pythae VAE",
+        "pythae VQ-VAE",
+        "HOG",
+    ),
     *("random mobilenetv3_small_100", "pretrained mobilenetv3_small_100"),
     *("colour histogram", "LBP", "colour histogram and LBP", "PCA of pixels"),
 }
@@ -85,6 +94,20 @@ def test_ours_is_asked_by_the_half_that_is_meant_and_once_by_one_embedding(told)
     assert halves["recoloured R@1"] == "motif" and halves["shuffled R@1"] == "colour"
     for title in (title for title, half in halves.items() if half == "motif and colour"):
         assert rows["ours"][title] == rows["ours, one embedding"][title]
+
+
+def test_a_row_of_ours_is_what_search_finds_in_a_catalogue_with_regions(told, peers):
+    rows = {row["name"]: row for row in told[0]["rows"]}
+    found, whole = rows["ours, by regions, verified"], rows["ours"]
+    assert any(found["figures"][title]["value"] != figure["value"] for title, figure in whole["figures"].items())
+    assert found["bytes_per_item"] % whole["bytes_per_item"] == 0 and found["bytes_per_item"] > whole["bytes_per_item"]
+    # A plain background is cut away, so pictures have more and fewer regions.
+    pictures = np.full((2, 64, 64, 3), 255, np.uint8)
+    pictures[0] = np.random.default_rng(0).integers(0, 256, (64, 64, 3))
+    pictures[1, 16:, 40:] = pictures[0, 16:, 40:]
+    own = peers._by_regions(lambda squares: squares.mean((1, 2)))(pictures)
+    counts = [len(peers.regions.find(picture)) for picture in pictures]
+    assert counts[0] != counts[1] and own.shape == (2, 3 * max(counts))
 
 
 def test_a_second_command_trains_nothing_again_and_other_settings_are_refused(told, peers, monkeypatch):
