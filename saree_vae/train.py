@@ -118,6 +118,8 @@ def train(
     fetched = _fetched(config, run, start, resume)
     if first:
         _claim(run, config, resume)
+    if config.objective.kin:
+        start.model.to(fabric.device)  # it looks at every picture
     material = _material(config, dataset, start, strict, opening, tell)
     config = _with_classes(config, material)
     model = _fresh_model(config, material, start, fetched).to(memory_format=torch.channels_last)

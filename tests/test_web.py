@@ -66,6 +66,8 @@ def test_an_uploaded_picture_finds_its_like_and_the_address_leads_back(front):
     page.slider(key="slant").set_value(0.25).run()
     again = front("search", query={"q": page.query_params["q"]})
     assert not again.exception and first(again) == first(page)
+    assert "This link leads to a search by a picture" in words(again) and "the very same design" not in words(again)
+    assert "This link leads" not in words(page)
 
 
 def found(page: AppTest) -> list[str]:

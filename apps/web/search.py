@@ -369,8 +369,13 @@ def _terms(clusters: Sequence[str]) -> dict[str, list[str]]:
 
 
 def _tray(found: Collection) -> None:
-    """What is liked and disliked, each to be taken back."""
+    """What is liked and disliked, each to be taken back; and what a link cannot bring back."""
     state = st.session_state
+    if state.link:
+        st.caption(
+            "This link leads to a search by a picture. It holds what the model saw of the whole picture, and not the "
+            "picture: parts of it are not compared, and no piece is called the very same."
+        )
     chosen = [(name, key) for name in ("liked", "disliked") for key in state[name] if key in found.pieces]
     if not chosen:
         return
