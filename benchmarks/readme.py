@@ -116,7 +116,7 @@ RUNS = {  # that a script is told first
 # What was measured before the motif encoder saw edges and learned by Muon says so, and is to be measured again.
 EARLIER = "Measured with an earlier network, whose motif encoder saw colours, trained by AdamW"
 AT_FIRST = {
-    **dict.fromkeys(("peers", "ablations", "family", "throughput"), f"{EARLIER}."),
+    **dict.fromkeys(("ablations", "family", "throughput"), f"{EARLIER}."),
     "transfer": f"{EARLIER}; `runs/textiles` was 50 epochs of it, from nothing.",
     "regions": f"{EARLIER}; `runs/textiles` was 50 epochs of it, from nothing, and the three best pairs counted.",
     "sources": "Where both halves ask, colour counted as much as motif here.",
