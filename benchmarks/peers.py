@@ -185,7 +185,7 @@ def _embedding(run: Run) -> Describe:
 
 
 def _by_regions(embed: Describe) -> Describe:
-    """All that a catalogue keeps of a picture's regions, side by side; fewer than others have are repeated."""
+    """What a catalogue keeps of pictures' regions, side by side; of a picture that has fewer, some again."""
 
     def describe(pictures: np.ndarray) -> np.ndarray:
         squares = [regions.cut(picture, regions.find(picture), len(picture)) for picture in pictures]
@@ -528,7 +528,8 @@ def markdown(report: dict) -> str:
         f"Seeds {seeds}; {report['epochs']} epochs; {report['image_size']} px; {report['train_pictures']:,} train "
         f"pictures; {report['threads']} torch threads on {report['device']}; mean over seeds and, in brackets, "
         f"{report['interval']}. Baselines are all rows but ours; the best is {report['best_baseline']}. Whole pictures "
-        f"are compared, {evaluate.VERIFIED} as `search` does in a catalogue with regions."
+        f"are compared, {evaluate.VERIFIED} as `search` does in a catalogue with regions, whose bytes are those of a "
+        "picture with the most regions, its thumbnail apart."
     )
     head = ["", *titles, "mean", "over best baseline", "bytes per item", "ms per picture"]
     return f"{made}\n\n{study.table(head, [_cells(row, titles) for row in report['rows']])}"

@@ -64,7 +64,7 @@ def _terminal() -> bool:
 
 def _offer() -> None:
     """Nothing to show yet: make a catalogue of drawn sarees, if that is wanted."""
-    if typer.confirm(f"There is no {QUICKSTART / 'catalogue'}. Make one of drawn sarees now, in a few minutes?"):
+    if typer.confirm(f"There is no {QUICKSTART / 'catalogue'}. Make one of drawn sarees now, in about ten minutes?"):
         from apps import quickstart
         from apps.showing import console
 
