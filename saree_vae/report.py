@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
@@ -84,7 +85,7 @@ def write_report(
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    environment.filters |= {"number": number, "count": "{:,}".format}
+    environment.filters |= {"number": number, "count": "{:,}".format, "prose": _prose}
     html = environment.get_template("report.html.j2").render(
         title=title,
         results=results,
@@ -190,6 +191,13 @@ def _curve(title: str, points: list[tuple[float, float]]) -> dict:
 
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _prose(text: str) -> str:
+    """Text that is no markup, with what stands between backticks set as code."""
+    from markupsafe import Markup, escape
+
+    return Markup(re.sub("`([^`]+)`", r"<code>\1</code>", str(escape(text))))
 
 
 def number(value: float | None, *, whole: bool = False) -> str:

@@ -117,7 +117,7 @@ def test_nothing_of_the_data_is_taken_as_markup(tmp_path):
     given["data"] |= {"name": wild, "unreadable": [{"key": wild, "reason": wild}]}
     given["tasks"]["retrieval"]["rows"][1]["name"] = wild
     given["tasks"]["retrieval"]["rows"][1]["part"] = wild
-    given["tasks"]["retrieval"]["notes"] = [wild]
+    given["tasks"]["retrieval"]["notes"] = [wild, f"`{wild}`"]
     (tmp_path / "metrics.jsonl").write_text("".join(json.dumps({"epoch": n, wild: n}) + "\n" for n in (1, 2)))
     page = written(
         tmp_path,
@@ -131,6 +131,13 @@ def test_nothing_of_the_data_is_taken_as_markup(tmp_path):
     assert all(image["src"].startswith("data:image/png") for image in page.all("img"))
     assert not any(name.startswith("on") for _, attributes in page.tags for name in attributes)
     assert page.text.count("alert(1)") >= 8
+
+
+def test_what_stands_between_backticks_is_set_as_code(tmp_path):
+    page = written(tmp_path, notes=["As `search <u>` does; one ` alone."])
+    assert len(page.all("code")) == 1
+    assert not page.all("u")
+    assert "As search <u> does; one ` alone." in page.text
 
 
 def test_a_picture_carries_its_caption_for_those_who_cannot_see_it(tmp_path):
