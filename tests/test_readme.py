@@ -10,24 +10,32 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import typer
 from conftest import paint
 
 from apps import cli
+from saree_vae import encode
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def test_the_python_in_the_readme_runs(tiny_run, tmp_path, monkeypatch):
-    shutil.copytree(tiny_run, tmp_path / "saree-quickstart" / "run")
+def test_the_python_in_the_readme_runs_and_gives_what_it_says(shop, tmp_path, monkeypatch):
+    shutil.copytree(shop / "catalogue", tmp_path / "saree-quickstart" / "catalogue")
     paint("dots", "#8c1c2b", side=256).save(tmp_path / "phone.jpg")
     monkeypatch.chdir(tmp_path)
     [code] = re.findall(r"```python\n(.*?)```", README, flags=re.S)
     names: dict = {}
     exec(code, names)
-    assert names["latents"].mu.shape == (1, 12)
+    assert len(names["hits"]) == 5
+    latents = names["latents"]
+    shapes = [half.shape for half in (latents.motif, latents.colour, latents.sigma)]
+    assert str(shapes)[1:-1] in code
+    mu = names["run"].model.encode(names["to_tensor"](names["pictures"])).mu
+    mu.sum().backward()
+    np.testing.assert_allclose(mu.detach(), encode(names["run"], names["pictures"]).mu, atol=1e-4)
 
 
 def test_every_command_and_option_in_the_readme_exists():
