@@ -230,6 +230,8 @@ def index(
         console().print(f"{done.variants} variants were left out: a catalogue holds real pieces")
     if done.taken_out:
         console().print(f"left out, as taken out of the catalogue before: {done.taken_out}; --again adds them")
+    if done.gone:
+        console().print(f"photographs that are gone: {done.gone}; `saree-vae remove {out} --gone` takes them out")
 
 
 @app.command()
@@ -306,6 +308,40 @@ def search(
         print_hits(hits, predicted)
     if sheet:
         console().print(f"drawn in {sheet}")
+
+
+@app.command()
+def remove(
+    catalogue: CatalogueArgument,
+    keys: Annotated[
+        list[str] | None, typer.Argument(metavar="[KEY]...", help="Pieces, as `search` names them.")
+    ] = None,
+    where: Annotated[
+        str | None, typer.Option(metavar="EXPR", help="All pieces that match, as in `search`: \"sold == 'yes'\".")
+    ] = None,
+    gone: Annotated[bool, typer.Option("--gone", help="All pieces whose photograph is no longer there.")] = False,
+) -> None:
+    """Take pieces out of a catalogue; their names are printed. Photographs are left alone.
+
+    A later `index` leaves them out, too, unless their files have changed or it is told --again. With both --where and
+    --gone those pieces go of which both hold.
+    """
+    from saree_vae.catalogue import Catalogue
+
+    if bool(keys) == bool(where or gone):
+        raise typer.BadParameter("name pieces, or say which by --where, --gone or both")
+    with Catalogue.open(catalogue) as opened:
+        chosen = keys or (opened.matching(where) if where else list(opened.keys()))
+        if gone:
+            missing = set(opened.gone())
+            if missing and missing == set(opened.keys()):
+                raise SareeError(f"{catalogue}: all photographs are gone; have they been moved? Nothing was taken out")
+            chosen = [key for key in chosen if key in missing]
+        count = opened.remove(chosen)
+        opened.reindex()
+    for key in dict.fromkeys(chosen):
+        print(key)
+    console().print(f"{catalogue}: {count} taken out")
 
 
 @app.command()

@@ -449,6 +449,10 @@ class Catalogue:
             rows = database.execute(f"SELECT key FROM items WHERE {condition} ORDER BY key", parameters).fetchall()
         return [key for (key,) in rows]
 
+    def gone(self) -> list[str]:
+        """Keys of the items whose photograph is no longer where it was when it was added, in order."""
+        return [key for key, item in self.items().items() if _is_missing(item.path)]
+
     @property
     def version(self) -> str:
         """Names the present content; it changes with every change of it."""
@@ -835,6 +839,17 @@ def _size(path: Path) -> int:
         return path.stat().st_size if path.is_file() else 0
     except FileNotFoundError:
         return 0
+
+
+def _is_missing(path: Path) -> bool:
+    """Whether no file is there; one that cannot be reached just now, as on a server that does not answer, may be."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def _columns_of(entry: Entry) -> tuple:

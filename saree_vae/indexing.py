@@ -29,13 +29,15 @@ BATCH = 64  # items in one transaction: what a kill can cost
 @dataclass(frozen=True)
 class Indexed:
     """How many items were stored, how many were there already as they are, and what could not be read, was taken out
-    before, or is a variant: nobody searches for what nobody wove."""
+    before, or is a variant: nobody searches for what nobody wove. And of how many items in the catalogue the photograph
+    is gone."""
 
     stored: int
     unchanged: int
     bad: tuple[Bad, ...]
     variants: int = 0
     taken_out: int = 0
+    gone: int = 0
 
 
 def index(
@@ -93,7 +95,8 @@ def index(
             )
         catalogue.reindex()
         out = len(catalogue.taken_out().keys() & ({item.key for item in items} - {one.key for one in bad}))
-    return Indexed(stored, unchanged - out, tuple(bad), len(dataset.items) - len(items), out)
+        gone = len(catalogue.gone())
+    return Indexed(stored, unchanged - out, tuple(bad), len(dataset.items) - len(items), out, gone)
 
 
 def add(run: Run, folder: str | Path, name: str, file: bytes) -> str:

@@ -201,6 +201,43 @@ def test_a_piece_taken_out_stays_out_until_it_changes_or_is_asked_for_again(tiny
     assert "0 stored, 31 unchanged, 1 unreadable" in told and "taken out" not in told
 
 
+def _names(told: str) -> set[str]:
+    return set(told.split())
+
+
+def test_pieces_are_taken_out_by_name_or_by_what_holds_of_them(shop, tmp_path, capsys, monkeypatch):
+    folder = shutil.copytree(shop, tmp_path / "catalogue")
+    assert _names(saree("remove", folder, "dots/0_0.png", "dots/1_0.png", "dots/0_0.png")) == {
+        "dots/0_0.png",
+        "dots/1_0.png",
+    }
+    assert len(_names(saree("remove", folder, "--where", "cluster == 'stripes'"))) == 8
+    assert saree("remove", folder, "--where", "cluster == 'stripes'") == ""
+    told = refused(capsys, monkeypatch, "remove", folder, "dots/2_0.png", "dots/0_0.png")
+    assert "dots/0_0.png" in told and "nothing was removed" in told
+    about = json.loads(saree("info", folder, "--json"))
+    assert about["clusters"] == {"checks": 8, "diamonds": 8, "dots": 6} and about["index"] == "fresh"
+    for wrong in ([], ["dots/2_0.png", "--gone"]):
+        assert runner.invoke(cli.app, ["remove", str(folder), *wrong]).exit_code == 2
+    assert json.loads(saree("info", folder, "--json"))["clusters"]["dots"] == 6
+
+
+def test_pieces_whose_photographs_are_gone_are_told_of_and_taken_out(tiny_run, cloth, tmp_path, capsys, monkeypatch):
+    copy, folder = shutil.copytree(cloth, tmp_path / "cloth"), tmp_path / "catalogue"
+    call = ["index", str(tiny_run), "--data", str(copy), "--out", str(folder)]
+    assert "gone" not in runner.invoke(cli.app, call).output
+    gone = {"dots/0_0.png", "stripes/0_0.png"}
+    for name in gone:
+        (copy / name).unlink()
+    assert "photographs that are gone: 2;" in runner.invoke(cli.app, call).output
+    assert _names(saree("remove", folder, "--gone", "--where", "cluster == 'dots'")) == {"dots/0_0.png"}
+    assert _names(saree("remove", folder, "--gone")) == {"stripes/0_0.png"}
+    assert saree("remove", folder, "--gone") == ""
+    copy.rename(tmp_path / "moved")
+    assert "have they been moved?" in refused(capsys, monkeypatch, "remove", folder, "--gone")
+    assert json.loads(saree("info", folder, "--json"))["items"] == 30
+
+
 def test_a_killed_indexing_loses_nothing_acknowledged_and_goes_on(tiny_run, tmp_path):
     many = tmp_path / "many"
     many.mkdir()
