@@ -313,9 +313,7 @@ def search(
 @app.command()
 def remove(
     catalogue: CatalogueArgument,
-    keys: Annotated[
-        list[str] | None, typer.Argument(metavar="[KEY]...", help="Pieces, as `search` names them.")
-    ] = None,
+    keys: Annotated[list[str] | None, typer.Argument(metavar="KEY", help="Pieces, as `search` names them.")] = None,
     where: Annotated[
         str | None, typer.Option(metavar="EXPR", help="All pieces that match, as in `search`: \"sold == 'yes'\".")
     ] = None,
@@ -342,6 +340,39 @@ def remove(
     for key in dict.fromkeys(chosen):
         print(key)
     console().print(f"{catalogue}: {count} taken out")
+
+
+@app.command()
+def verify(
+    catalogue: CatalogueArgument,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Look whether all is as it was stored: the catalogue, its model, and the photographs that it was made from.
+
+    What is not is named; and then the exit status is 1. Photographs that have changed are taken in anew by `index`.
+    """
+    from saree_vae.indexing import verify as look_over
+
+    with bar("verifying") as step:
+        found = look_over(catalogue, progress=step)
+    if as_json:
+        print_json([{"key": one.key, "reason": one.reason} for one in found])
+    else:
+        for one in found:
+            print(f"{one.key}: {one.reason}")
+    if found:
+        raise typer.Exit(1)
+    console().print(f"{catalogue}: all is as it was stored")
+
+
+@app.command()
+def compact(catalogue: CatalogueArgument) -> None:
+    """Give back the room on the disk that pieces took that have been taken out or replaced."""
+    from saree_vae.catalogue import Catalogue
+
+    with Catalogue.open(catalogue) as opened:
+        given = opened.compact()
+    console().print(f"{catalogue}: {given:,} bytes given back")
 
 
 @app.command()

@@ -13,6 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -449,6 +451,39 @@ class Catalogue:
             rows = database.execute(f"SELECT key FROM items WHERE {condition} ORDER BY key", parameters).fetchall()
         return [key for (key,) in rows]
 
+    def damaged(self) -> list[tuple[str, str]]:
+        """What is not as `add` leaves it: the item, or the database's own name, and in words what is wrong with it."""
+        with self._reading() as database:
+            lines = [line for (line,) in database.execute("PRAGMA integrity_check")]
+            found = [(_DATABASE, " ".join(line.split())) for line in lines if line != "ok"]
+            rows = database.execute(
+                "SELECT key, mu, sigma FROM items LEFT JOIN vectors ON items.id = item ORDER BY key"
+            )
+            for key, stored in groupby(rows, itemgetter(0)):
+                reason = self._unfit([blob for _, *blobs in stored for blob in blobs if blob is not None])
+                found += [(key, reason)] if reason else []
+            for key, thumbnail in database.execute("SELECT key, thumbnail FROM items ORDER BY key"):
+                reason = _no_picture(thumbnail)
+                found += [(key, reason)] if reason else []
+        return found
+
+    def _unfit(self, blobs: list[bytes]) -> str:
+        """What is wrong with the vectors of an item; nothing where they are whole."""
+        if not blobs:
+            return "it has no vector"
+        try:
+            return "" if np.isfinite(self._array(blobs)).all() else "its latents are not finite"
+        except SareeError:
+            return "a vector is of another length"
+
+    def compact(self) -> int:
+        """Give back the room of what was removed or replaced; returns how many bytes. Meanwhile as much is needed."""
+        before = _size(self.folder / _DATABASE)
+        with self._lock, _in_plain_words(self.folder):
+            self._database.execute("VACUUM")
+            self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        return before - _size(self.folder / _DATABASE)
+
     def gone(self) -> list[str]:
         """Keys of the items whose photograph is no longer where it was when it was added, in order."""
         return [key for key, item in self.items().items() if _is_missing(item.path)]
@@ -839,6 +874,14 @@ def _size(path: Path) -> int:
         return path.stat().st_size if path.is_file() else 0
     except FileNotFoundError:
         return 0
+
+
+def _no_picture(thumbnail: bytes) -> str:
+    try:
+        read_image(thumbnail)
+    except ImageError as error:
+        return f"its thumbnail: {error.reason}"
+    return ""
 
 
 def _is_missing(path: Path) -> bool:

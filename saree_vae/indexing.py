@@ -120,6 +120,32 @@ def add(run: Run, folder: str | Path, name: str, file: bytes) -> str:
     return item.key
 
 
+def verify(folder: str | Path, *, progress: Callable[[int, int], object] | None = None) -> list[Bad]:
+    """All that is no longer as it was stored: pieces damaged in a catalogue, photographs that are gone or have changed.
+
+    Raises:
+        SareeError: not a catalogue, its database cannot be read, or its model is missing, damaged or another.
+    """
+    catalogue, _ = open_catalogue(folder, "cpu")
+    with catalogue:
+        found, items, known = [Bad(*one) for one in catalogue.damaged()], catalogue.items(), catalogue.keys()
+    for done, (key, item) in enumerate(items.items(), 1):
+        if reason := _changed(item.path, known[key]):
+            found.append(Bad(key, reason))
+        if progress:
+            progress(done, len(items))
+    return found
+
+
+def _changed(path: Path, sha256: str) -> str:
+    try:
+        return "" if hashlib.sha256(path.read_bytes()).hexdigest() == sha256 else "its photograph has changed"
+    except FileNotFoundError:
+        return "its photograph is gone"
+    except OSError as error:
+        return f"its photograph cannot be read: {error.strerror or error}"
+
+
 def open_catalogue(folder: str | Path, device: str = "auto") -> tuple[Catalogue, Run]:
     """A catalogue and its model, ready to search.
 

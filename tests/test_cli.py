@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -236,6 +237,49 @@ def test_pieces_whose_photographs_are_gone_are_told_of_and_taken_out(tiny_run, c
     copy.rename(tmp_path / "moved")
     assert "have they been moved?" in refused(capsys, monkeypatch, "remove", folder, "--gone")
     assert json.loads(saree("info", folder, "--json"))["items"] == 30
+
+
+def test_verify_names_what_is_no_longer_as_it_was_stored(tiny_run, cloth, tmp_path):
+    copy, folder = shutil.copytree(cloth, tmp_path / "cloth"), tmp_path / "catalogue"
+    saree("index", tiny_run, "--data", copy, "--out", folder)
+    assert json.loads(saree("verify", folder, "--json")) == []
+    (copy / "dots/0_0.png").unlink()
+    paint("dots", "#000000").save(copy / "dots/1_0.png")
+    with sqlite3.connect(folder / "items.db") as database:
+        of = "(SELECT id FROM items WHERE key = ?)"
+        database.execute("UPDATE items SET thumbnail = ? WHERE key = ?", [b"torn", "dots/2_0.png"])
+        database.execute(f"UPDATE vectors SET mu = ? WHERE item = {of}", [b"torn", "stripes/0_0.png"])
+        nothing = np.full(_width(folder), np.nan, "<f4").tobytes()
+        database.execute(f"UPDATE vectors SET sigma = ? WHERE item = {of}", [nothing, "stripes/1_0.png"])
+        database.execute(f"DELETE FROM vectors WHERE item = {of}", ["stripes/2_0.png"])
+    told = runner.invoke(cli.app, ["verify", str(folder)])
+    assert told.exit_code == 1 and "all is" not in told.output
+    reasons = dict(line.split(": ", 1) for line in told.stdout.splitlines())
+    assert reasons.pop("dots/2_0.png").startswith("its thumbnail")
+    assert reasons == {
+        "dots/0_0.png": "its photograph is gone",
+        "dots/1_0.png": "its photograph has changed",
+        "stripes/0_0.png": "a vector is of another length",
+        "stripes/1_0.png": "its latents are not finite",
+        "stripes/2_0.png": "it has no vector",
+    }
+    assert len(json.loads(runner.invoke(cli.app, ["verify", str(folder), "--json"]).stdout)) == 6
+
+
+def _width(folder: Path) -> int:
+    about = json.loads(saree("info", folder, "--json"))
+    return about["motif_dim"] + about["colour_dim"]
+
+
+def test_compact_gives_back_the_room_of_pieces_taken_out(shop, tmp_path):
+    folder = shutil.copytree(shop, tmp_path / "catalogue")
+    saree("remove", folder, "--where", "cluster != 'stripes'")
+    before = (folder / "items.db").stat().st_size
+    saree("compact", folder)
+    assert (folder / "items.db").stat().st_size < 0.7 * before
+    assert json.loads(saree("verify", folder, "--json")) == []
+    about = json.loads(saree("info", folder, "--json"))
+    assert about["clusters"] == {"stripes": 8} and about["index"] == "fresh"
 
 
 def test_a_killed_indexing_loses_nothing_acknowledged_and_goes_on(tiny_run, tmp_path):
