@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -13,7 +16,7 @@ from .checkpoint import Run
 from .data import Bad, Item, read_ahead
 from .errors import SareeError
 from .images import square
-from .latents import Latents
+from .latents import WEIGHTS, Latents, weighted
 
 BATCH = 64
 
@@ -84,6 +87,45 @@ def encode_items(
     all_keys = tuple(key for part in parts for key in part.keys)
     mu, sigma, boxes = (np.concatenate([getattr(part, name) for part in parts]) for name in ("mu", "sigma", "boxes"))
     return Latents(all_keys, mu, sigma, parts[0].motif_dim, boxes if crops else None), tuple(bad)
+
+
+def vectors(
+    run: Run,
+    pictures: Sequence[str | Path | bytes | np.ndarray],
+    *,
+    motif: float = WEIGHTS["motif"],
+    colour: float = WEIGHTS["colour"],
+    crops: int = 0,
+) -> np.ndarray:
+    """One vector of length one for each picture, (N, D) float32, for an index or a classifier elsewhere.
+
+    The inner product of two is what `search` scores two whole pictures by.
+
+    Args:
+        pictures: files, their bytes, or (H, W, 3) uint8 sRGB.
+        motif, colour: how much each half counts, as in `search`.
+        crops: the mean of all regions, of which so many are small ones at most; 0 takes the whole picture alone.
+
+    Raises:
+        ImageError: a picture cannot be read.
+        SareeError: a weight is negative or not finite, or none is left.
+    """
+    rows = [np.empty((0, run.model.latent_dim), np.float32)]
+    with ThreadPoolExecutor(2) as pool:
+        for start in range(0, len(pictures), BATCH):
+            cut = [*pool.map(partial(_squares, size=run.read_size, crops=crops), pictures[start : start + BATCH])]
+            keys = [str(number) for number, squares in enumerate(cut) for _ in squares]
+            rows.append(encode(run, np.concatenate(cut), keys).means())
+    return weighted(np.concatenate(rows), run.config.model.motif_dim, motif, colour)
+
+
+def _squares(picture: str | Path | bytes | np.ndarray, size: int, crops: int) -> np.ndarray:
+    """A picture's regions, (R, size, size, 3) uint8."""
+    if not isinstance(picture, np.ndarray):
+        return regions.read(picture, size, crops).squares
+    if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != np.uint8:
+        raise SareeError(f"a picture is (height, width, 3) uint8, this one {picture.shape} {picture.dtype}")
+    return regions.cut(picture, regions.find(picture, crops), size)
 
 
 def _encoded(run: Run, seen: Sequence[regions.Parts], keys: Sequence[str]) -> Latents:

@@ -11,7 +11,7 @@ import numpy as np
 
 from .errors import SareeError
 from .files import atomic_write
-from .latents import WEIGHTS
+from .latents import WEIGHTS, shares
 
 
 class LatentIndex:
@@ -95,7 +95,7 @@ class LatentIndex:
         Raises:
             SareeError: a weight is negative or not finite, or none is left.
         """
-        return _shares(motif, colour if self.colour_dim else 0.0)
+        return shares(motif, colour if self.colour_dim else 0.0)
 
     def rows(self, ids: np.ndarray) -> np.ndarray:
         """The stored rows under these ids, (N, motif_dim + colour_dim); ids must be there."""
@@ -216,14 +216,6 @@ def _crc32(path: Path, count: int) -> int:
             crc = zlib.crc32(chunk, crc)
             count -= len(chunk)
     return crc
-
-
-def _shares(motif: float, colour: float) -> tuple[float, float]:
-    """The two weights as parts of one."""
-    total = motif + colour
-    if not (motif >= 0 and colour >= 0 and 0 < total < float("inf")):
-        raise SareeError(f"weights are motif {motif:g}, colour {colour:g}; they cannot be negative, nor both be 0")
-    return motif / total, colour / total
 
 
 def _faiss():

@@ -99,10 +99,22 @@ class Latents:
 WEIGHTS = {"motif": 1.0, "colour": 0.3}
 
 
+def shares(motif: float, colour: float) -> tuple[float, float]:
+    """The two weights as parts of one.
+
+    Raises:
+        SareeError: a weight is negative or not finite, or none is left.
+    """
+    total = motif + colour
+    if not (motif >= 0 and colour >= 0 and 0 < total < float("inf")):
+        raise SareeError(f"weights are motif {motif:g}, colour {colour:g}; they cannot be negative, nor both be 0")
+    return motif / total, colour / total
+
+
 def weighted(rows: np.ndarray, motif_dim: int, motif: float, colour: float) -> np.ndarray:
     """Rows of unit halves, (..., D), scaled: their inner products are the mean of both cosines by these weights."""
-    shares = np.float32([motif] * motif_dim + [colour] * (rows.shape[-1] - motif_dim)) / np.float32(motif + colour)
-    return rows * np.sqrt(shares)
+    motif, colour = shares(motif, colour)
+    return rows * np.sqrt(np.float32([motif] * motif_dim + [colour] * (rows.shape[-1] - motif_dim)))
 
 
 def unit(rows: np.ndarray) -> np.ndarray:
