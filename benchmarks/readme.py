@@ -24,8 +24,7 @@ with the model in the box, saw the training photographs {before} times, and then
 they had come to hold for kin, mean of {seeds} seeds, the lowest and the highest; one whose motif encoder began with
 ImageNet's weights, {pretrained} times; and the box itself, which never saw a photograph. By motif and colour, colour
 counts {colour:g} of motif, as in a search that is told nothing else. Verified, the first twenty hits are looked at once
-more, as `search` does: laid over the picture that asks (of one seed, trained anew: that way is newer), or by colour
-compared shade by shade. A blank was not measured.
+more, as `search` does: laid over the picture that asks, or by colour compared shade by shade. A blank was not measured.
 Peers, ablations, regions and speed are in [benchmarks/RESULTS.md](benchmarks/RESULTS.md), every table in
 [benchmarks/results](benchmarks/results), and what was tried in [benchmarks/LOG.md](benchmarks/LOG.md).
 
@@ -39,8 +38,6 @@ Peers, ablations, regions and speed are in [benchmarks/RESULTS.md](benchmarks/RE
 """
 
 SEEDS = ("textiles", "textiles1", "textiles2")  # the same two commands, each with train.seed 0, 1, 2
-# Seed 0 again, for what is measured otherwise since: hits laid over the picture that asks, and exchanged colours.
-ANEW = "verified"
 SEARCHED = {"textiles": "trained on these", "pretrained": "begun with ImageNet", "loom": "in the box"}
 BASELINES = ("colour histogram", "LBP", "colour histogram and LBP", "PCA of pixels")
 KIN = ", by kin"  # is compared with what others find by kin
@@ -158,7 +155,7 @@ measures. What is drawn, leaks and is likely, of the run of the README:
 
 
 def figures() -> str:
-    results, pretrained, laid = _read("textiles"), _read("pretrained"), _read(ANEW)["tasks"]
+    results, pretrained = _read("textiles"), _read("pretrained")
     pictures, seeds = results["data"]["pictures"], [_read(name)["tasks"] for name in SEEDS]
     head = TEXTILES.format(
         test=pictures["test"],
@@ -170,13 +167,12 @@ def figures() -> str:
         colour=WEIGHTS["colour"],
     )
     others = [_read(name)["tasks"] for name in list(SEARCHED)[1:]]
-    return f"{head}\n{questions(seeds, laid, *others)}\n\n{naming(_read('cluster_head'))}\n"
+    return f"{head}\n{questions(seeds, *others)}\n\n{naming(_read('cluster_head'))}\n"
 
 
 def tables() -> str:
     """The whole of RESULTS.md; a table that was not measured is left out."""
-    anew = {"exchange": _read(ANEW)["tasks"]["exchange"]}
-    parts = [HEAD + beyond(_read("textiles")["tasks"] | anew), with_labels(_read("labels"))]
+    parts = [HEAD + beyond(_read("textiles")["tasks"]), with_labels(_read("labels"))]
     for name, (title, options) in TABLES.items():
         if (RESULTS / f"{name}.json").exists():
             report = _read(name)
@@ -190,17 +186,12 @@ def tables() -> str:
     return "\n\n".join([*parts, PLANE])
 
 
-def questions(seeds: Sequence[dict], laid: dict, *runs: dict) -> str:
-    """The tasks of each of SEARCHED beside the baselines, one row for each question; a blank where it was not asked.
-
-    Args:
-        laid: of ANEW, for what was laid over the picture that asks.
-    """
+def questions(seeds: Sequence[dict], *runs: dict) -> str:
+    """The tasks of each of SEARCHED beside the baselines, one row for each question; a blank where it was not asked."""
     heads = (*SEARCHED.values(), *BASELINES)
     lines = [f"| | by | {' | '.join(heads)} |", f"|---|---|{'---:|' * len(heads)}"]
     for question, task, part, name, column in QUESTIONS:
-        by_design = name.startswith("motif") and name.endswith("verified")
-        several = [_rows(tasks[task], part, column) for tasks in ([laid] if by_design else seeds)]
+        several = [_rows(tasks[task], part, column) for tasks in seeds]
         first, others = several[0], [_rows(tasks[task], part, column) if task in tasks else {} for tasks in runs]
         beside = [f"{one}{KIN}" if name.endswith(KIN) else one for one in BASELINES]
         more = [*(rows.get(name) for rows in others), *map(first.get, beside)]
