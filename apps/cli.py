@@ -218,6 +218,7 @@ def index(
     With --regions parts of a cloth find each other too, such as a close-up and the whole draped figure, and more of a
     craft is found; that stores 8 vectors of a picture on average with --crops 4, and 13 with 12.
     """
+    from saree_vae.catalogue import Catalogue
     from saree_vae.indexing import index as fill
 
     loaded, dataset = run_and_data(run, data, device, strict)
@@ -230,8 +231,10 @@ def index(
         console().print(f"{done.variants} variants were left out: a catalogue holds real pieces")
     if done.taken_out:
         console().print(f"left out, as taken out of the catalogue before: {done.taken_out}; --again adds them")
-    if done.gone:
-        console().print(f"photographs that are gone: {done.gone}; `saree-vae remove {out} --gone` takes them out")
+    with Catalogue.open(out) as filled:
+        gone = len(filled.gone())
+    if gone:
+        console().print(f"photographs that are gone: {gone}; `saree-vae remove {out} --gone` takes them out")
 
 
 @app.command()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -31,6 +32,9 @@ CLUSTERS = 10  # fewer than this are too few to hold some out
 FEW = 20  # labelled pictures of a cluster, on average
 UNLABELLED = 0.5  # share of training that pictures without a label get at most
 TRUST = (0.0, 1.0, 2.0, 4.0, 8.0)  # weights of what labelled pieces claim that are tried
+# Of temperatures, before any picture of val is seen, and the spread of their logarithm: a few pictures that are all
+# named rightly would else make every answer certain.
+USUAL, SPREAD = 2.5, 0.3
 RIDGE = 0.1  # noise of what labelled pieces say; chosen on val
 HEARD = 5000  # labelled pieces that say something, at most: the time grows with their cube
 NOVEL = 0.05  # share of pictures like the checked ones that may be called of a cluster never shown
@@ -331,16 +335,17 @@ def _checked(head: Head, latents: Latents, right: np.ndarray, whole: np.ndarray,
     """
     if not len(right):
         tell("no labelled picture in the val split: probabilities are not calibrated, and no answer is sure enough")
-        return head
+        return replace(head, temperature=USUAL)
     truth = torch.from_numpy(right)
     found = []
     for trust in TRUST:
         scores = torch.from_numpy(replace(head, trust=trust).log_probabilities(latents))
-        tried = minimize_scalar(
-            lambda temperature, scores=scores: float(F.nll_loss((scores / temperature).log_softmax(1), truth)),
-            bounds=(0.2, 10.0),
-            method="bounded",
-        )
+
+        def loss(temperature: float, scores: torch.Tensor = scores) -> float:
+            wrong = F.nll_loss((scores / temperature).log_softmax(1), truth, reduction="sum")
+            return float(wrong) + math.log(temperature / USUAL) ** 2 / (2 * SPREAD**2)
+
+        tried = minimize_scalar(loss, bounds=(0.2, 10.0), method="bounded")
         found.append((tried.fun, trust, float(tried.x), scores))
     _, trust, temperature, scores = min(found, key=lambda one: one[0])
     p, fits = (scores / temperature).softmax(1).numpy(), head.fits(whole).max(1)

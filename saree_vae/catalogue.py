@@ -454,18 +454,16 @@ class Catalogue:
     def damaged(self) -> list[tuple[str, str]]:
         """What is not as `add` leaves it: the item, or the database's own name, and in words what is wrong with it."""
         with self._reading() as database:
-            lines = [line for (line,) in database.execute("PRAGMA integrity_check")]
-            found = [(_DATABASE, " ".join(line.split())) for line in lines if line != "ok"]
+            lines = [line for (line,) in database.execute("PRAGMA integrity_check") if line != "ok"]
+            told = [(_DATABASE, " ".join(line.split())) for line in lines]
             rows = database.execute(
                 "SELECT key, mu, sigma FROM items LEFT JOIN vectors ON items.id = item ORDER BY key"
             )
             for key, stored in groupby(rows, itemgetter(0)):
-                reason = self._unfit([blob for _, *blobs in stored for blob in blobs if blob is not None])
-                found += [(key, reason)] if reason else []
-            for key, thumbnail in database.execute("SELECT key, thumbnail FROM items ORDER BY key"):
-                reason = _no_picture(thumbnail)
-                found += [(key, reason)] if reason else []
-        return found
+                told.append((key, self._unfit([blob for _, *blobs in stored for blob in blobs if blob is not None])))
+            rows = database.execute("SELECT key, thumbnail FROM items ORDER BY key")
+            told += [(key, _no_picture(thumbnail)) for key, thumbnail in rows]
+        return [(key, reason) for key, reason in told if reason]
 
     def _unfit(self, blobs: list[bytes]) -> str:
         """What is wrong with the vectors of an item; nothing where they are whole."""

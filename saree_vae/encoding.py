@@ -107,25 +107,17 @@ def vectors(
         crops: the mean of all regions, of which so many are small ones at most; 0 takes the whole picture alone.
 
     Raises:
-        ImageError: a picture cannot be read.
+        ImageError: a picture cannot be read; pixels are called "image".
         SareeError: a weight is negative or not finite, or none is left.
     """
     rows = [np.empty((0, run.model.latent_dim), np.float32)]
     with ThreadPoolExecutor(2) as pool:
         for start in range(0, len(pictures), BATCH):
-            cut = [*pool.map(partial(_squares, size=run.read_size, crops=crops), pictures[start : start + BATCH])]
-            keys = [str(number) for number, squares in enumerate(cut) for _ in squares]
-            rows.append(encode(run, np.concatenate(cut), keys).means())
+            read = partial(regions.read, size=run.read_size, crops=crops)
+            squares = [part.squares for part in pool.map(read, pictures[start : start + BATCH])]
+            keys = [str(number) for number, own in enumerate(squares) for _ in own]
+            rows.append(encode(run, np.concatenate(squares), keys).means())
     return weighted(np.concatenate(rows), run.config.model.motif_dim, motif, colour)
-
-
-def _squares(picture: str | Path | bytes | np.ndarray, size: int, crops: int) -> np.ndarray:
-    """A picture's regions, (R, size, size, 3) uint8."""
-    if not isinstance(picture, np.ndarray):
-        return regions.read(picture, size, crops).squares
-    if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != np.uint8:
-        raise SareeError(f"a picture is (height, width, 3) uint8, this one {picture.shape} {picture.dtype}")
-    return regions.cut(picture, regions.find(picture, crops), size)
 
 
 def _encoded(run: Run, seen: Sequence[regions.Parts], keys: Sequence[str]) -> Latents:

@@ -29,15 +29,13 @@ BATCH = 64  # items in one transaction: what a kill can cost
 @dataclass(frozen=True)
 class Indexed:
     """How many items were stored, how many were there already as they are, and what could not be read, was taken out
-    before, or is a variant: nobody searches for what nobody wove. And of how many items in the catalogue the photograph
-    is gone."""
+    before, or is a variant: nobody searches for what nobody wove."""
 
     stored: int
     unchanged: int
     bad: tuple[Bad, ...]
     variants: int = 0
     taken_out: int = 0
-    gone: int = 0
 
 
 def index(
@@ -95,8 +93,7 @@ def index(
             )
         catalogue.reindex()
         out = len(catalogue.taken_out().keys() & ({item.key for item in items} - {one.key for one in bad}))
-        gone = len(catalogue.gone())
-    return Indexed(stored, unchanged - out, tuple(bad), len(dataset.items) - len(items), out, gone)
+    return Indexed(stored, unchanged - out, tuple(bad), len(dataset.items) - len(items), out)
 
 
 def add(run: Run, folder: str | Path, name: str, file: bytes) -> str:
@@ -129,19 +126,21 @@ def verify(folder: str | Path, *, progress: Callable[[int, int], object] | None 
     catalogue, _ = open_catalogue(folder, "cpu")
     with catalogue:
         found, items, known = [Bad(*one) for one in catalogue.damaged()], catalogue.items(), catalogue.keys()
-    for done, (key, item) in enumerate(items.items(), 1):
-        if reason := _changed(item.path, known[key]):
+        gone = catalogue.gone()
+    if len(gone) == len(items) > 1:  # as after a move: said once
+        return [*found, Bad("all photographs", f"none of the {len(gone)} is where it was")]
+    found += [Bad(key, "its photograph is gone") for key in gone]
+    for done, key in enumerate(there := sorted(items.keys() - set(gone)), 1):
+        if reason := _changed(items[key].path, known[key]):
             found.append(Bad(key, reason))
         if progress:
-            progress(done, len(items))
+            progress(done, len(there))
     return found
 
 
 def _changed(path: Path, sha256: str) -> str:
     try:
         return "" if hashlib.sha256(path.read_bytes()).hexdigest() == sha256 else "its photograph has changed"
-    except FileNotFoundError:
-        return "its photograph is gone"
     except OSError as error:
         return f"its photograph cannot be read: {error.strerror or error}"
 

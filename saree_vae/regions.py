@@ -13,7 +13,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from .images import WHOLE, Box, read_image, square
+from .images import WHOLE, Box, ImageError, read_image, square
 
 CROPS = 12  # small squares of a picture at most
 LARGE = 5  # squares as wide as the cloth at most: more lie in a long picture
@@ -33,10 +33,22 @@ class Parts(NamedTuple):
     squares: np.ndarray
 
 
-def read(source: str | Path | bytes, size: int, crops: int) -> Parts:
-    """Read a picture and cut its regions; with no crops only its central square. Raises ImageError as `read_image`."""
-    # Twice as large where parts are cut: a small one is half as wide as the cloth.
-    picture = read_image(source, min_side=2 * size if crops else size)
+def read(source: str | Path | bytes | np.ndarray, size: int, crops: int) -> Parts:
+    """Read a picture and cut its regions; with no crops only its central square.
+
+    Args:
+        source: as for `read_image`, or pixels (H, W, 3) uint8.
+
+    Raises:
+        ImageError: as `read_image`, or pixels of another shape or kind.
+    """
+    if isinstance(source, np.ndarray):
+        if source.ndim != 3 or source.shape[2] != 3 or 0 in source.shape or source.dtype != np.uint8:
+            raise ImageError("image", f"not (height, width, 3) uint8, but {source.shape} {source.dtype}")
+        picture = source
+    else:
+        # Twice as large where parts are cut: a small one is half as wide as the cloth.
+        picture = read_image(source, min_side=2 * size if crops else size)
     boxes = find(picture, crops)
     return Parts(picture, boxes, cut(picture, boxes, size))
 

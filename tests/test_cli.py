@@ -264,6 +264,9 @@ def test_verify_names_what_is_no_longer_as_it_was_stored(tiny_run, cloth, tmp_pa
         "stripes/2_0.png": "it has no vector",
     }
     assert len(json.loads(runner.invoke(cli.app, ["verify", str(folder), "--json"]).stdout)) == 6
+    copy.rename(tmp_path / "moved")
+    told = runner.invoke(cli.app, ["verify", str(folder)]).stdout.splitlines()
+    assert len(told) == 5 and told[-1] == "all photographs: none of the 32 is where it was"
 
 
 def _width(folder: Path) -> int:

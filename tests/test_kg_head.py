@@ -380,16 +380,31 @@ def test_temperature_and_trust_are_the_best_on_val(graph, head):
 
     def surprise(temperature: float, trust: float) -> float:
         scores = replace(head, temperature=temperature, trust=trust).log_probabilities(val)
-        return -scores[np.arange(len(right)), right].mean()
+        usual = np.log(temperature / kg.fit.USUAL) ** 2 / 2 / kg.fit.SPREAD**2
+        return usual - scores[np.arange(len(right)), right].sum()
 
     grid = [surprise(t, trust) for t in np.geomspace(0.2, 10, 30) for trust in kg.fit.TRUST]
-    assert surprise(head.temperature, head.trust) <= min(grid) + 1e-6
+    assert surprise(head.temperature, head.trust) <= min(grid) + 1e-3
     assert surprise(head.temperature, head.trust) < surprise(1.0, head.trust)
     p = np.exp(head.log_probabilities(val))
     named = head.fits(embedded(val)).max(1) >= head.novel  # the others are never named
     assert len(head.checked) == named.sum() < len(right) == 5 * len(CRAFTS)
     np.testing.assert_allclose(np.sort(head.checked[:, 0]), np.sort(p.max(1)[named]), atol=1e-5)
     assert head.checked[:, 1].mean() == pytest.approx((p.argmax(1) == right)[named].mean())
+
+
+def test_a_few_pictures_that_are_named_rightly_make_no_answer_certain(head, pieces, monkeypatch):
+    def log_probabilities(self: Head, latents: Latents, **_: object) -> np.ndarray:
+        return np.log(np.c_[np.full(len(latents), 0.9), np.full((len(latents), 11), 0.1 / 11)])
+
+    monkeypatch.setattr(Head, "log_probabilities", log_probabilities)
+
+    def temperature(count: int) -> float:
+        few = pieces.of(np.arange(count) % len(pieces.starts))
+        return kg.fit._checked(head, few, np.zeros(count, int), embedded(few), pytest.fail).temperature
+
+    assert 1.5 < temperature(5) < kg.fit.USUAL  # always right at 0.9: the best alone would be 0.2
+    assert temperature(5) > temperature(30) > 0.5  # what more of them say counts more
 
 
 def test_pieces_are_trusted_as_much_as_makes_val_least_surprising(head, pieces, monkeypatch):
@@ -413,7 +428,7 @@ def test_without_val_pictures_it_says_so_and_is_never_sure(graph):
     assert heard == [
         "no labelled picture in the val split: probabilities are not calibrated, and no answer is sure enough"
     ]
-    assert unchecked.temperature == 1
+    assert unchecked.temperature == kg.fit.USUAL
     assert {(one.answer, one.level, one.unlike) for one in unchecked.predict(latents, risk=0.9)} == {
         (None, None, False)
     }

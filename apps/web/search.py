@@ -67,7 +67,7 @@ def page() -> None:
     if store.settings().edit:
         _put_back(found)
     st.session_state.setdefault("start", STARTS[0])
-    asking, answer = st.columns([1, 3], gap="large")
+    asking, answer = st.columns([2, 5], gap="large")
     with asking:
         start = st.segmented_control("Start from", STARTS, required=True, key="start", persist_state="session")
         {"Picture": _a_picture, "Collection": _the_collection, "Colours": _colours}[start](found)

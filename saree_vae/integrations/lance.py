@@ -20,7 +20,7 @@ from lancedb.embeddings import EmbeddingFunction, register
 
 from ..encoding import vectors
 from ..latents import WEIGHTS
-from .scikit import loaded
+from . import loaded
 
 
 @register("saree-vae")

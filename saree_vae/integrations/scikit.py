@@ -8,15 +8,14 @@ It can be cloned and pickled: what is kept of the run is its name, and each proc
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 
-from .. import checkpoint
 from ..encoding import vectors
 from ..latents import WEIGHTS
+from . import loaded
 
 
 class SareeEncoder(TransformerMixin, BaseEstimator):
@@ -51,20 +50,10 @@ class SareeEncoder(TransformerMixin, BaseEstimator):
         return vectors(run, pictures, motif=self.motif, colour=self.colour, crops=self.crops)
 
     def get_feature_names_out(self, input_features: object = None) -> np.ndarray:
-        """ "motif0", "motif1", ..., "colour0", ..., (D,)."""
+        """Names (D,), from motif0 on and then from colour0 on."""
         model = loaded(self.run, self.device).config.model
         halves = {"motif": model.motif_dim, "colour": model.colour_dim}
         return np.array([f"{half}{place}" for half, size in halves.items() for place in range(size)], dtype=object)
 
     def __sklearn_is_fitted__(self) -> bool:
         return True
-
-
-def loaded(run: str | Path, device: str) -> checkpoint.Run:
-    """A run, read once in each process and again when it was trained anew; SareeError as `checkpoint.load`."""
-    return _read(str(run), device, (checkpoint.folder_of(run) / "model.safetensors").stat().st_mtime_ns)
-
-
-@lru_cache(maxsize=4)  # pipelines and grid searches clone their steps, and pickle them to other processes
-def _read(run: str, device: str, written: int) -> checkpoint.Run:
-    return checkpoint.load(run, device)
